@@ -1,0 +1,224 @@
+"""Checks of arguments: what is good passes in silence, what is not is named in one sentence."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from reference import refuses
+from scratch.plumbing import checks
+
+F32, F64, BOOL, INT = torch.float32, torch.float64, torch.bool, torch.int64
+
+
+def zeros(*shape: int, dtype: torch.dtype = F32) -> torch.Tensor:
+    return torch.zeros(*shape, dtype=dtype)
+
+
+GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
+    (checks.require, (True, "never said")),
+    (checks.instance, ("x", 3, int)),
+    (checks.flag, ("x", False)),
+    (checks.text, ("x", "déjà \U0001f642")),
+    (checks.at_least, ("x", 1, 1)),
+    (checks.between, ("x", 3, 3, 5)),
+    (checks.between, ("x", 5, 3, 5)),
+    (checks.several, ("x", ["a"])),
+    (checks.several, ("x", iter("ab"))),
+    (checks.id_list, ("x", [0, 4], 5)),
+    (checks.id_list, ("x", (), 5)),
+    (checks.scored, (zeros(2, 3), zeros(2, dtype=INT))),
+    (checks.number, ("x", -2.5)),
+    (checks.number, ("x", 0, 0.0)),
+    (checks.fraction, ("x", 0)),
+    (checks.fraction, ("x", 0.999)),
+    (checks.one_of, ("x", "a", ("a", "b"))),
+    (checks.divisible, ("x", 8, "y", 4)),
+    (checks.id_in_vocabulary, ("x", 0, 1)),
+    (checks.between, ("x", 2, 1, 2)),
+    (checks.several, ("x", ["a"])),
+    (checks.id_list, ("x", [0, 4], 5)),
+    (checks.scored, (zeros(2, 3), torch.tensor([0, 2]))),
+    (checks.width, ("x", zeros(4), 4)),
+    (checks.width, ("x", zeros(2, 4), 4, F32)),
+    (checks.sequence, ("x", zeros(2, 3, 4), 4, F32)),
+    (checks.key_value, (zeros(2, 3, 4), zeros(2, 3, 4), 4, F32)),
+    (checks.same_shape, ("x", zeros(2, 3), "y", zeros(2, 3))),
+    (checks.same_batch, ("x", zeros(2, 3), "y", zeros(2, 5))),
+    (checks.same_length, ("x", [1], "y", [2])),
+    (checks.appendable, ("x", zeros(2, 3, 1, 4), zeros(2, 3, 0, 4))),
+    (checks.shorter_than, ("x", 5, 5)),
+    (checks.token_ids, ("x", zeros(2, 3, dtype=INT), 1)),
+    (checks.token_ids, ("x", zeros(2, 3, dtype=torch.int32), 1)),
+    (checks.readable, ("x", zeros(2, 3, dtype=INT), 1, 3)),
+    (checks.batch_rows, ("x", torch.tensor([1, 1, 0]), 2)),
+    (checks.same_heads, (zeros(3, 4), zeros(5, 4), zeros(5, 2))),
+    (checks.mask_for, (None, (2, 3))),
+    (checks.mask_for, (zeros(1, 3, dtype=BOOL), (2, 2, 3))),
+]
+
+BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
+    (checks.instance, ("x", {}, int), ("x is a dict", "int")),
+    (checks.flag, ("x", 1), ("x is 1", "True or False")),
+    (checks.flag, ("x", "no"), ("x is 'no'",)),
+    (checks.text, ("x", b"a"), ("x is a bytes", "str")),
+    (checks.text, ("x", "a\ud800"), ("x holds the lone surrogate '\\ud800'",)),
+    (checks.at_least, ("x", 0, 1), ("x is 0", "at least 1")),
+    (checks.at_least, ("x", True, 1), ("x is True",)),
+    (checks.at_least, ("x", 2.0, 1), ("x is 2.0", "whole number")),
+    (checks.at_least, ("x", "2", 1), ("x is '2'",)),
+    (checks.at_least, ("x", None, 1), ("x is None",)),
+    (checks.at_least, ("x", math.nan, 1), ("x is nan",)),
+    (checks.between, ("x", 2, 3, 5), ("x is 2", "from 3 to 5")),
+    (checks.between, ("x", 6, 3, 5), ("x is 6",)),
+    (checks.between, ("x", True, 0, 5), ("x is True",)),
+    (checks.between, ("x", 3.0, 3, 5), ("x is 3.0",)),
+    (checks.several, ("x", "ab"), ("x is a str", "list")),
+    (checks.several, ("x", b"ab"), ("x is a bytes",)),
+    (checks.several, ("x", None), ("x is a NoneType",)),
+    (checks.id_list, ("x", "12", 5), ("x is a str", "list of ids")),
+    (checks.id_list, ("x", torch.tensor([1]), 5), ("x is a Tensor",)),
+    (checks.id_list, ("x", [1, 5], 5), ("x holds 5", "from 0 to 4")),
+    (checks.id_list, ("x", [-1], 5), ("x holds -1",)),
+    (checks.id_list, ("x", [True], 5), ("x holds True",)),
+    (checks.id_list, ("x", ["a"], 5), ("x holds 'a'",)),
+    (checks.scored, ([[0.0]], zeros(1, dtype=INT)), ("logits is a list",)),
+    (checks.scored, (zeros(1, 3), [0]), ("labels is a list",)),
+    (checks.scored, (zeros(1, 3, dtype=INT), zeros(1, dtype=INT)), ("logits has dtype",)),
+    (checks.scored, (zeros(1, 3), zeros(1)), ("labels has dtype torch.float32", "int64")),
+    (checks.scored, (zeros(2, 3), zeros(1, dtype=INT)), ("(2, 3) and (1,)", "(N, V)")),
+    (checks.scored, (zeros(2, 3, 1), zeros(2, dtype=INT)), ("(2, 3, 1) and (2,)",)),
+    (checks.scored, (zeros(0, 3), zeros(0, dtype=INT)), ("(0, 3) and (0,)",)),
+    (checks.scored, (zeros(1, 3), torch.tensor([3])), ("labels holds the id 3", "from 0 to 2")),
+    (checks.scored, (zeros(1, 3), torch.tensor([-1])), ("labels holds the id -1",)),
+    (checks.number, ("x", math.nan), ("x is nan", "finite")),
+    (checks.number, ("x", math.inf), ("x is inf",)),
+    (checks.number, ("x", -math.inf), ("x is -inf",)),
+    (checks.number, ("x", 10**400), ("x is 1000", "finite")),
+    (checks.number, ("x", True), ("x is True",)),
+    (checks.number, ("x", "1"), ("x is '1'",)),
+    (checks.number, ("x", -1, 0.0), ("x is -1", "of at least 0")),
+    (checks.fraction, ("x", 1), ("x is 1", "not including 1")),
+    (checks.fraction, ("x", -0.1), ("x is -0.1",)),
+    (checks.fraction, ("x", math.nan), ("x is nan",)),
+    (checks.fraction, ("x", False), ("x is False",)),
+    (checks.fraction, ("x", "0"), ("x is '0'",)),
+    (checks.one_of, ("x", "c", ("a", "b")), ("x is 'c'", "'a', 'b'")),
+    (checks.one_of, ("x", None, ("a", "b")), ("x is None",)),
+    (checks.one_of, ("x", ["a"], ("a", "b")), ("x is ['a']",)),
+    (checks.one_of, ("x", np.array(["a", "b"]), ("a", "b")), ("x is array",)),
+    (checks.divisible, ("x", 10, "y", 3), ("x is 10", "multiple of y", "3")),
+    (checks.divisible, ("x", 0, "y", 3), ("x is 0",)),
+    (checks.divisible, ("x", 6, "y", 0), ("y is 0",)),
+    (checks.divisible, ("x", 6.0, "y", 3), ("x is 6.0",)),
+    (checks.id_in_vocabulary, ("x", 5, 5), ("x is 5", "from 0 to 4")),
+    (checks.id_in_vocabulary, ("x", -1, 5), ("x is -1",)),
+    (checks.id_in_vocabulary, ("x", 1.0, 5), ("x is 1.0",)),
+    (checks.id_in_vocabulary, ("x", True, 5), ("x is True",)),
+    (checks.between, ("x", 3, 1, 2), ("x is 3", "from 1 to 2")),
+    (checks.between, ("x", True, 0, 2), ("x is True",)),
+    (checks.several, ("x", "a"), ("x is a str",)),
+    (checks.several, ("x", 3), ("x is a int",)),
+    (checks.id_list, ("x", "12", 5), ("x is a str",)),
+    (checks.id_list, ("x", [5], 5), ("x holds 5", "from 0 to 4")),
+    (checks.id_list, ("x", [1.0], 5), ("x holds 1.0",)),
+    (checks.scored, (zeros(2, 3), torch.tensor([0])), ("(2, 3)", "(1,)")),
+    (checks.scored, (zeros(2, 3), zeros(2)), ("labels has dtype torch.float32",)),
+    (checks.scored, ([0.0], zeros(2)), ("logits is a list",)),
+    (checks.width, ("x", np.zeros(4), 4), ("x is a ndarray", "torch.Tensor")),
+    (checks.width, ("x", [0.0] * 4, 4), ("x is a list",)),
+    (checks.width, ("x", zeros(4, dtype=INT), 4), ("x has dtype torch.int64",)),
+    (checks.width, ("x", zeros(4, dtype=torch.complex64), 4), ("x has dtype torch.complex64",)),
+    (checks.width, ("x", zeros(4, dtype=F64), 4, F32), ("torch.float64", "torch.float32")),
+    (checks.width, ("x", zeros(4, 3), 4), ("x has shape (4, 3)", "4 wide")),
+    (checks.width, ("x", torch.tensor(1.0), 4), ("x has shape ()",)),
+    (checks.width, ("x", zeros(0, 4), 4), ("x has shape (0, 4)", "length 0")),
+    (checks.sequence, ("x", zeros(3, 4), 4), ("x has shape (3, 4)", "(batch, length, 4)")),
+    (checks.sequence, ("x", zeros(1, 2, 3, 4), 4), ("x has shape (1, 2, 3, 4)",)),
+    (checks.sequence, ("x", zeros(2, 0, 4), 4), ("x has shape (2, 0, 4)",)),
+    (checks.key_value, (zeros(2, 3, 4), zeros(2, 5, 4), 4, F32), ("value", "(2, 5, 4)", "key's")),
+    (checks.key_value, (zeros(2, 3, 4), zeros(1, 3, 4), 4, F32), ("value", "(1, 3, 4)")),
+    (checks.same_shape, ("x", zeros(2), "y", zeros(1)), ("x has shape (2,)", "y's", "(1,)")),
+    (checks.same_shape, ("x", 2, "y", zeros(1)), ("x is a int",)),
+    (checks.same_batch, ("x", zeros(2), "y", zeros(3)), ("x has a batch of 2", "y's batch of 3")),
+    (checks.same_length, ("x", [], "y", [2]), ("x holds 0", "y, 1")),
+    (checks.appendable, ("x", zeros(1, 3, 1, 4), zeros(2, 3, 0, 4)), ("x", "(1, 3, 1, 4)")),
+    (checks.appendable, ("x", zeros(2, 3, 4), zeros(2, 3, 0, 4)), ("x", "(2, 3, 4)")),
+    (checks.appendable, ("x", zeros(2, 3, 1, 5), zeros(2, 3, 0, 4)), ("x", "(2, 3, 1, 5)")),
+    (
+        checks.appendable,
+        ("x", zeros(2, 3, 1, 4), zeros(2, 3, 0, 4, dtype=F64)),
+        ("x has dtype torch.float32", "torch.float64"),
+    ),
+    (checks.shorter_than, ("x", 6, 5), ("x has 6 positions", "at most 5")),
+    (checks.token_ids, ("x", np.zeros((2, 3), int), 5), ("x is a ndarray",)),
+    (checks.token_ids, ("x", [[1]], 5), ("x is a list",)),
+    (checks.token_ids, ("x", zeros(2, 3), 5), ("x has dtype torch.float32", "torch.int64")),
+    (checks.token_ids, ("x", zeros(2, 3, dtype=BOOL), 5), ("x has dtype torch.bool",)),
+    (checks.token_ids, ("x", zeros(3, dtype=INT), 5), ("x has shape (3,)", "(batch, length)")),
+    (checks.token_ids, ("x", zeros(2, 0, dtype=INT), 5), ("x has shape (2, 0)",)),
+    (checks.token_ids, ("x", torch.tensor([[1, 5]]), 5), ("x holds the id 5", "from 0 to 4")),
+    (checks.token_ids, ("x", torch.tensor([[9, -1]]), 5), ("x holds the id -1",)),
+    (checks.readable, ("x", zeros(1, 4, dtype=INT), 5, 3), ("x has 4 positions", "at most 3")),
+    (checks.readable, ("x", zeros(1, 4, dtype=INT), 0, 9), ("x holds the id 0",)),
+    (checks.batch_rows, ("x", [0, 1], 2), ("x is a list",)),
+    (checks.same_heads, (zeros(3, 4), zeros(5, 2), zeros(5, 2)), ("key has width 2", "query's")),
+    (checks.same_heads, (zeros(3, 4), zeros(5, 4), zeros(6, 2)), ("value has 6", "key's 5")),
+    (checks.mask_for, (zeros(2, 3), (2, 3)), ("mask has dtype torch.float32", "torch.bool")),
+    (checks.mask_for, (zeros(3, 3, dtype=BOOL), (2, 3)), ("mask has shape (3, 3)", "(2, 3)")),
+    (checks.batch_rows, ("x", torch.tensor([0.0]), 2), ("x has dtype torch.float32",)),
+    (checks.batch_rows, ("x", torch.tensor([True]), 2), ("x has dtype torch.bool",)),
+    (checks.batch_rows, ("x", torch.tensor(0), 2), ("x has shape ()",)),
+    (checks.batch_rows, ("x", zeros(0, dtype=INT), 2), ("x has shape (0,)",)),
+    (checks.batch_rows, ("x", torch.tensor([2]), 2), ("x holds the row 2", "from 0 to 1")),
+    (checks.batch_rows, ("x", torch.tensor([-1]), 2), ("x holds the row -1",)),
+]
+
+
+@pytest.mark.parametrize(("check", "arguments"), GOOD)
+def test_what_is_good_passes_in_silence(
+    check: Callable[..., object], arguments: tuple[Any, ...]
+) -> None:
+    assert check(*arguments) is None
+
+
+@pytest.mark.parametrize(("check", "arguments", "parts"), BAD)
+def test_what_is_bad_is_named(
+    check: Callable[..., object], arguments: tuple[Any, ...], parts: tuple[str, ...]
+) -> None:
+    refuses(lambda: check(*arguments), *parts)
+
+
+def test_require_says_just_what_it_is_given() -> None:
+    with pytest.raises(ValueError, match=r"^a is 1, expected 2$"):
+        checks.require(False, "a is 1, expected 2")
+
+
+def test_bounds_can_exclude_the_minimum() -> None:
+    refuses(lambda: checks.number("x", 0.0, 0.0, above=True), "x is 0.0", "above 0")
+    checks.number("x", 1e-300, 0.0, above=True)
+
+
+def test_bounds_can_have_a_maximum() -> None:
+    refuses(lambda: checks.number("x", 3.5, 0.0, maximum=3.0), "x is 3.5", "0 and at most 3")
+    checks.number("x", 3, 0.0, maximum=3.0)
+
+
+def test_positions_already_read_count() -> None:
+    checks.shorter_than("x", 2, 5, start=3)
+    refuses(lambda: checks.shorter_than("x", 3, 5, start=3), "x has 3", "after 3", "at most 5")
+
+
+def test_autocast_may_convert_dtypes() -> None:
+    x = zeros(4, dtype=torch.bfloat16)
+    refuses(lambda: checks.width("x", x, 4, F32), "torch.bfloat16")
+    with torch.autocast("cpu", torch.bfloat16):
+        checks.width("x", x, 4, F32)
+
+
+def test_every_check_is_tested_here() -> None:
+    tested = {row[0] for row in GOOD} & {row[0] for row in BAD} | {checks.require, checks.id_batch}
+    assert {getattr(checks, name) for name in checks.__all__} - tested == set()
