@@ -1,0 +1,1 @@
+"""What prints the book: quote check, chapter runner, order check and cell check."""

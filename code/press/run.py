@@ -1,0 +1,183 @@
+"""The chapter runner: executes a chapter from top to bottom and stores what it put out.
+
+The file changes whole or not at all: a failing cell, a kernel that dies and Ctrl-C leave it as it
+was. What would differ between two equal runs (times, versions, folders) is not stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sysconfig
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from press.book import ANSI, Chapter, PressError, code_cells, place, read_notebook, write_notebook
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
+CHECKOUT = Path(__file__).resolve().parents[2]  # where scratch lies, too
+CELL_NOISE = "execution", "ExecuteTime", "collapsed", "scrolled"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How chapters are executed.
+
+    Attributes:
+        threads: value of OMP_NUM_THREADS in the kernel.
+        timeout: seconds after which a single cell is stopped.
+        progress: show a bar on stderr.
+        full_traceback: on failure, add the cell's traceback to the message.
+    """
+
+    threads: int = 2
+    timeout: float = 300
+    progress: bool = True
+    full_traceback: bool = False
+
+
+def run(chapter: Chapter, root: Path, settings: RunSettings) -> float:
+    """Execute a chapter in its own folder and store the outputs.
+
+    Returns:
+        wall time in seconds, the start of the kernel included.
+
+    Raises:
+        PressError: a cell failed or took too long, or the kernel died; the file is as it was.
+        KeyboardInterrupt: the run was interrupted; the file is as it was.
+    """
+    notebook = read_notebook(chapter.path)
+    start = time.perf_counter()
+    execute(notebook, chapter, settings)
+    seconds = time.perf_counter() - start
+    normalise(notebook, root)
+    write_notebook(notebook, chapter.path)
+    return seconds
+
+
+def execute(notebook: NotebookNode, chapter: Chapter, settings: RunSettings) -> None:
+    """Fill `notebook` with the outputs of a fresh kernel."""
+    cells = dict(code_cells(notebook))
+    current = {"number": next(iter(cells), 1)}
+    bar = tqdm(
+        total=len(cells),
+        desc=chapter.stem,
+        unit="cell",
+        leave=False,
+        disable=None if settings.progress else True,  # None: no bar where stderr is not a terminal
+    )
+    client = NotebookClient(
+        notebook,
+        timeout=settings.timeout,
+        kernel_name=KERNEL["name"],
+        resources={"metadata": {"path": str(chapter.path.parent)}},
+        extra_arguments=["--log-level=50"],  # the kernel's own warnings are not about the chapter
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        on_cell_start=lambda cell, cell_index: current.update(number=cell_index + 1),
+        on_cell_complete=lambda cell, cell_index: bar.update(cell.cell_type == "code"),
+    )
+    try:
+        _execute(client, kernel_environment(settings.threads))
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        where = place(chapter, current["number"], notebook.cells[current["number"] - 1])
+        raise PressError(f"{where}: {_reason(error, settings)}") from error
+    finally:
+        bar.close()
+
+
+def _execute(client: NotebookClient, env: Mapping[str, str]) -> None:
+    """Run the client; Ctrl-C shuts the kernel down and then is a KeyboardInterrupt again.
+
+    nbclient would report the signal as a kernel that died, so its handler is replaced.
+    """
+    interrupted = False
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            nonlocal interrupted
+            interrupted = True
+            if task is not None:
+                task.cancel()
+
+        def take_signals(**_: Any) -> None:
+            with contextlib.suppress(RuntimeError, ValueError):  # not in the main thread
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, stop)
+
+        client.on_notebook_start = take_signals
+        await client.async_execute(env=dict(env))
+
+    try:
+        asyncio.run(main())
+    except (Exception, asyncio.CancelledError) as error:
+        if interrupted:
+            raise KeyboardInterrupt from error
+        raise
+
+
+def kernel_environment(threads: int) -> dict[str, str]:
+    """This process's environment, with a fixed thread count and figures drawn inline."""
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    env.pop("MPLBACKEND", None)
+    return env
+
+
+def _reason(error: Exception, settings: RunSettings) -> str:
+    if isinstance(error, CellExecutionError):
+        reason = f"{error.ename}: {ANSI.sub('', error.evalue)}".strip().split("\n")[0]
+        return f"{reason}\n{error.traceback}" if settings.full_traceback else reason
+    if isinstance(error, CellTimeoutError):
+        return f"took longer than {settings.timeout:g} s"
+    return "the kernel died"
+
+
+def normalise(notebook: NotebookNode, root: Path) -> None:
+    """Keep what every run has in common: counts from 1, no times, versions, widgets or folders."""
+    count = 0
+    for _, cell in code_cells(notebook):
+        if cell.execution_count is not None:
+            count += 1
+            cell.execution_count = count
+        for key in CELL_NOISE:
+            cell.metadata.pop(key, None)
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = cell.execution_count
+            if output.output_type == "error":
+                output.traceback = [shorten_paths(line, root) for line in output.traceback]
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["kernelspec"] = dict(KERNEL)
+    notebook.metadata["language_info"] = dict(LANGUAGE)
+
+
+def shorten_paths(text: str, root: Path) -> str:
+    """Cut the folders of this machine off the files that a traceback names."""
+    paths = sysconfig.get_paths()
+    folders = {paths["purelib"], paths["platlib"], paths["stdlib"], str(root), str(CHECKOUT)}
+    home = str(Path.home())
+    for folder in sorted(folders, key=len, reverse=True):
+        for shown in (folder, folder.replace(home, "~", 1) if folder.startswith(home) else folder):
+            text = text.replace(shown + os.sep, "")
+    return text
