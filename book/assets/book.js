@@ -1,0 +1,29 @@
+// Small repairs to the theme.  No request, no state.
+document.addEventListener("DOMContentLoaded", () => {
+  // A label that differs from the text a control shows misleads speech input: let the text be the label.
+  for (const control of document.querySelectorAll("button[aria-label], summary[aria-label]")) {
+    if (control.textContent.trim()) control.removeAttribute("aria-label");
+  }
+  for (const icon of document.querySelectorAll("button[aria-label] i[title]")) {
+    icon.removeAttribute("title");
+    icon.ariaHidden = "true";
+  }
+  // A list of references holds anchors beside its entries, which a list may not.
+  for (const list of document.querySelectorAll(".citation-list")) list.role = "none";
+  for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "none";
+  // A table or an output that is wider than a phone scrolls by itself, not the page; the keyboard reaches it too.
+  for (const table of document.querySelectorAll("article table")) {
+    if (table.closest(".table-scroll, .pst-scrollable-table-container")) continue;
+    const box = document.createElement("div");
+    box.className = "table-scroll";
+    table.replaceWith(box);
+    box.append(table);
+  }
+  const reach = () => {
+    for (const box of document.querySelectorAll(".table-scroll, .cell_output, article pre, div.math, .pst-scrollable-table-container")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    }
+  };
+  reach();
+  addEventListener("resize", reach);
+});
