@@ -1,0 +1,137 @@
+"""Word alignment: which source words a target word was translated from, and how to score that.
+
+Chapter 13.  Error rate: Och and Ney (2003), section 2.4; IBM model 1: Brown et al. (1993).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from scratch.plumbing import checks
+from scratch.tokens import Tokenizer
+from scratch.transformer import Transformer, attention_maps
+
+__all__ = [
+    "Links",
+    "alignment_error_rate",
+    "diagonal_links",
+    "ibm1_links",
+    "strongest_links",
+    "train_ibm1",
+    "word_attention",
+    "words_of",
+]
+
+Links = frozenset[tuple[int, int]]  # pairs (source word, target word), counted from 0
+
+
+def words_of(tokenizer: Tokenizer, ids: Sequence[int]) -> list[list[int]]:
+    """Group the positions of ``ids`` by the word they spell: [[0], [1, 2], ...].
+
+    Raises ValueError when ``ids`` are not what the tokenizer makes of a text.
+    """
+    encoding = tokenizer.backend.encode(tokenizer.decode(ids), add_special_tokens=False)
+    good = encoding.ids == list(ids) and len(ids) > 0
+    checks.require(good, f"ids is {list(ids)}, expected what encode returns for a text")
+    pieces, words = tokenizer.pieces(ids), encoding.word_ids
+    groups = [[0]]
+    for i in range(1, len(ids)):
+        hyphenated = "-" in (pieces[i], pieces[i - 1])  # est-ce: three words to the tokenizer
+        if words[i] == words[i - 1] or hyphenated:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+@torch.inference_mode()
+def word_attention(
+    model: Transformer, tokenizer: Tokenizer, english: str, french: str
+) -> tuple[Tensor, list[str], list[str]]:
+    """Return the cross-attention between words, (L, H, T, S), and the words themselves.
+
+    A source word receives the sum of its tokens' weights; a target word is the mean over its
+    tokens.  The weights of a target token stand in the row that predicts it, one before it.
+    Weights on <eos> are left out, so rows sum to 1 or less.  Raises ValueError for a blank text.
+    """
+    source, target = tokenizer.encode(english), tokenizer.encode(french)
+    for name, ids, text in (("english", source, english), ("french", target, french)):
+        checks.require(bool(ids), f"{name} is {text!r}, expected at least one word")
+    config = model.config
+    maps = attention_maps(
+        model, torch.tensor([[*source, config.eos_id]]), torch.tensor([[config.bos_id, *target]])
+    )
+    weights = torch.cat(maps.cross)  # (L, H, T + 1, S + 1)
+    columns = [weights[..., group].sum(-1) for group in words_of(tokenizer, source)]
+    weights = torch.stack(columns, dim=-1)  # (L, H, T + 1, source words)
+    rows = [weights[:, :, group].mean(2) for group in words_of(tokenizer, target)]
+    english_words, french_words = (
+        [tokenizer.decode([ids[i] for i in group]).strip() for group in words_of(tokenizer, ids)]
+        for ids in (source, target)
+    )
+    return torch.stack(rows, dim=2), english_words, french_words
+
+
+def strongest_links(weights: Tensor) -> Links:
+    """Link every target word to the source word it looks at most; ``weights`` is (T, S)."""
+    checks.instance("weights", weights, Tensor)
+    checks.require(
+        weights.dim() == 2 and weights.numel() > 0,
+        f"weights has shape {tuple(weights.shape)}, expected (target words, source words)",
+    )
+    return frozenset((int(s), t) for t, s in enumerate(weights.argmax(dim=1)))
+
+
+def diagonal_links(n_source: int, n_target: int) -> Links:
+    """Link every target word to the source word at the same relative place."""
+    checks.at_least("n_source", n_source, 1)
+    checks.at_least("n_target", n_target, 1)
+    return frozenset((t * n_source // n_target, t) for t in range(n_target))
+
+
+def train_ibm1(
+    pairs: Sequence[tuple[Sequence[str], Sequence[str]]], *, rounds: int = 5
+) -> dict[tuple[str, str], float]:
+    """Learn p(target word | source word) from sentence pairs by expectation-maximisation.
+
+    Source: Brown et al. (1993), section 4.1, without the empty word.
+    """
+    checks.at_least("rounds", rounds, 1)
+    pairs = list(pairs)
+    checks.require(bool(pairs), "pairs is empty, expected at least one")
+    table: dict[tuple[str, str], float] = defaultdict(lambda: 1.0)
+    for _ in range(rounds):
+        counts: dict[tuple[str, str], float] = defaultdict(float)
+        totals: dict[str, float] = defaultdict(float)
+        for source, target in pairs:
+            for t in target:
+                shares = [table[s, t] for s in source]
+                for s, share in zip(source, shares, strict=True):
+                    counts[s, t] += share / sum(shares)
+                    totals[s] += share / sum(shares)
+        table = {(s, t): count / totals[s] for (s, t), count in counts.items()}
+    return table
+
+
+def ibm1_links(
+    table: dict[tuple[str, str], float], source: Sequence[str], target: Sequence[str]
+) -> Links:
+    """Link every target word to the source word that explains it best."""
+    scores = [[table.get((s, t), 0.0) for s in source] for t in target]
+    return strongest_links(torch.tensor(scores))
+
+
+def alignment_error_rate(predicted: Iterable[Links], gold: Iterable[Links]) -> float:
+    """Return 1 - 2|A and G| / (|A| + |G|) over all sentences; 0 is perfect.
+
+    Source: Och and Ney (2003), section 2.4, with every gold link sure.
+    """
+    predicted, gold = list(predicted), list(gold)
+    checks.same_length("predicted", predicted, "gold", gold)
+    found, wanted, both = 0, 0, 0
+    for a, g in zip(predicted, gold, strict=True):
+        found, wanted, both = found + len(a), wanted + len(g), both + len(a & g)
+    checks.require(found + wanted > 0, "predicted and gold are empty, expected at least one link")
+    return 1 - 2 * both / (found + wanted)

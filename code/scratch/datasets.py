@@ -1,0 +1,141 @@
+"""Sentence pairs as batches: ids, padding, and batches of one length and a known cost.
+
+Chapter 11.  The hand-written grammar needs no file; Multi30k is fetched once and verified.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scratch.corpus import Splits, split_pairs
+from scratch.plumbing import checks
+from scratch.plumbing.fetch import read_lines
+from scratch.tokens import Tokenizer
+
+__all__ = [
+    "Batch",
+    "Example",
+    "batches",
+    "collate",
+    "encode_pairs",
+    "grammar",
+    "multi30k",
+    "pad_rows",
+]
+
+MULTI30K_SPLITS = ("train", "val", "test_2016_flickr")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sentence pair as ids: ``source`` ends in <eos>, ``target`` begins with <bos> as well."""
+
+    source: list[int]
+    target: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded examples.  Position t of ``labels`` is the token after position t of ``target``.
+
+    ``source`` (B, S), ``target`` (B, T) and ``labels`` (B, T), all int64.
+    """
+
+    source: Tensor
+    target: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        checks.id_batch("source", self.source)
+        checks.id_batch("target", self.target)
+        checks.same_batch("target", self.target, "source", self.source)
+        checks.same_shape("labels", self.labels, "target", self.target)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch on ``device``."""
+        return Batch(self.source.to(device), self.target.to(device), self.labels.to(device))
+
+
+def encode_pairs(
+    pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer, *, max_len: int = 256
+) -> list[Example]:
+    """Turn (English, French) texts into examples; pairs over ``max_len`` tokens are left out.
+
+    Raises ValueError when nothing is left.
+    """
+    checks.at_least("max_len", max_len, 1)
+    bos, eos = tokenizer.bos_id, tokenizer.eos_id
+    examples = [
+        Example([*tokenizer.encode(english), eos], [bos, *tokenizer.encode(french), eos])
+        for english, french in pairs
+    ]
+    kept = [e for e in examples if max(len(e.source), len(e.target)) <= max_len]
+    checks.require(bool(kept), f"pairs holds no pair of at most {max_len} tokens, expected one")
+    return kept
+
+
+def pad_rows(rows: Sequence[list[int]], pad_id: int) -> Tensor:
+    """Return ``rows`` of ids as one int64 tensor (B, longest), padded on the right."""
+    checks.require(bool(rows) and all(rows), "rows is empty or has an empty row, expected ids")
+    length = max(map(len, rows))
+    return torch.tensor([row + [pad_id] * (length - len(row)) for row in rows])
+
+
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
+    """Pad ``examples`` to their longest and shift the target by one: input and labels."""
+    source = pad_rows([e.source for e in examples], pad_id)
+    target = pad_rows([e.target for e in examples], pad_id)
+    return Batch(source, target[:, :-1], target[:, 1:])
+
+
+def batches(
+    examples: Sequence[Example], *, max_tokens: int, seed: int, pad_id: int = 0
+) -> Iterator[Batch]:
+    """Yield one epoch of batches whose padded source or target holds at most ``max_tokens``.
+
+    Examples are shuffled, then sorted by length, so that a batch holds sentences of about one
+    length and little padding; then the batches are shuffled.  ``seed`` decides both shuffles.
+    An example longer than ``max_tokens`` makes a batch by itself.
+    """
+    checks.require(len(examples) > 0, "examples is empty, expected at least one")
+    checks.at_least("max_tokens", max_tokens, 1)
+    checks.at_least("seed", seed, 0)
+    draw = random.Random(seed)
+    order = draw.sample(range(len(examples)), len(examples))
+    order.sort(key=lambda i: (len(examples[i].target), len(examples[i].source)))
+    groups: list[list[int]] = [[]]
+    longest = 0
+    for i in order:
+        length = max(len(examples[i].source), len(examples[i].target) - 1)
+        longest = max(longest, length)
+        if groups[-1] and longest * (len(groups[-1]) + 1) > max_tokens:
+            groups.append([])
+            longest = length
+        groups[-1].append(i)
+    draw.shuffle(groups)
+    for group in groups:
+        yield collate([examples[i] for i in group], pad_id)
+
+
+def grammar() -> Splits:
+    """Return the book's own sentence pairs: 20,000 to train on, and 500 + 500 held out.
+
+    Half of those held out are made of noun-adjective-verb combinations that training has seen,
+    half hold one that it has not.  See :func:`scratch.corpus.split_pairs`.
+    """
+    return split_pairs(20_000, 500, 500, seed=0)
+
+
+def multi30k(split: str) -> list[tuple[str, str]]:
+    """Return the (English, French) captions of ``split``, fetched once and verified.
+
+    Splits: "train" (29,000), "val" (1,014) and "test_2016_flickr" (1,000).
+    Source: Elliott et al. (2016, 2017); for research and education, non-commercial.
+    """
+    checks.one_of("split", split, MULTI30K_SPLITS)
+    english = read_lines(f"multi30k/{split}.en.gz")
+    french = read_lines(f"multi30k/{split}.fr.gz")
+    return list(zip(english, french, strict=True))

@@ -1,0 +1,78 @@
+"""Files of others that the book trains on: fetched once, verified by checksum, then kept."""
+
+import gzip
+import os
+from pathlib import Path
+
+import pooch
+
+from scratch.plumbing import checks
+
+__all__ = ["CHECKSUMS", "cache_folder", "is_cached", "local_path", "read_lines"]
+
+_MULTI30K = (
+    "https://raw.githubusercontent.com/multi30k/dataset/"
+    "a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
+)
+CHECKSUMS = {
+    "multi30k/train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+    "multi30k/train.fr.gz": "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
+    "multi30k/val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+    "multi30k/val.fr.gz": "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9",
+    "multi30k/test_2016_flickr.en.gz": (
+        "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9"
+    ),
+    "multi30k/test_2016_flickr.fr.gz": (
+        "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Return where fetched files live: ``$SCRATCH_DATA``, or a folder in the user's cache."""
+    return Path(os.environ.get("SCRATCH_DATA") or pooch.os_cache("tested-transformer"))
+
+
+def is_cached(name: str) -> bool:
+    """Say whether the file ``name`` is in the cache and whole, without asking the network.
+
+    Raises ValueError for a name that the book does not know.
+    """
+    checks.one_of("name", name, tuple(CHECKSUMS))
+    path = cache_folder() / name
+    return path.is_file() and pooch.file_hash(str(path)) == CHECKSUMS[name]
+
+
+def local_path(name: str) -> Path:
+    """Return the verified file ``name``, fetching it if it is not in the cache.
+
+    Raises ValueError for a name that the book does not know, and when the file is neither in
+    the cache nor to be had: the message says what to put where.
+    """
+    folder = cache_folder()
+    if is_cached(name):
+        return folder / name
+    url = _MULTI30K + name.partition("/")[2]
+    try:
+        # pooch writes to a temporary file and moves it only once the checksum holds
+        fetched = pooch.retrieve(
+            url, CHECKSUMS[name], fname=name, path=folder, downloader=_downloader()
+        )
+    except Exception as error:  # noqa: BLE001 - whatever the network does, say what helps
+        raise ValueError(
+            f"{name} is not whole in {folder} and could not be fetched ({type(error).__name__}): "
+            f"save {url}, SHA-256 {CHECKSUMS[name]}, as {folder / name}"
+        ) from None
+    return Path(fetched)
+
+
+def _downloader() -> pooch.HTTPDownloader:
+    # the bar says what pooch's own log would say again
+    pooch.get_logger().setLevel("WARNING")
+    return pooch.HTTPDownloader(progressbar=True, timeout=30)
+
+
+def read_lines(name: str) -> list[str]:
+    """Return the lines of the gzipped text file ``name``, without their ends."""
+    with gzip.open(local_path(name), "rt", encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in file]

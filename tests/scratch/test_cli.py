@@ -1,0 +1,356 @@
+"""The command line: lines in, as many lines out; a mistake is one line on stderr and status 2."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scratch.plumbing import cli, recipes, trainer
+from scratch.plumbing.checkpoint import save_pretrained
+from scratch.plumbing.cli import main
+from scratch.training import TrainingConfig
+from small import PAIRS, model, tokenizer
+
+Run = Callable[..., tuple[int, str, str]]
+COMMAND = [sys.executable, "-m", "scratch"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny model with random weights."""
+    folder = tmp_path_factory.mktemp("model")
+    save_pretrained(folder, model(vocab_size=len(tokenizer()), max_len=40), tokenizer())
+    return str(folder)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call main in this process with some standard input: status, stdout and stderr."""
+
+    def call(*words: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii"))
+        try:
+            status = main(words)
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def refused(result: tuple[int, str, str], *parts: str) -> None:
+    """One line on stderr that holds ``parts``, nothing on stdout, and status 2."""
+    status, out, err = result
+    assert status == 2
+    assert out == ""
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in err
+
+
+# -- translate
+
+
+@pytest.mark.parametrize(
+    ("stdin", "lines"),
+    [
+        (b"", 0),
+        (b"\n", 1),
+        (b"I see him.", 1),
+        (b"I see him.\nThe man.\n", 2),
+        (b"I see him.\r\n\r\nThe man.\r\n", 3),
+        (b"\n\n I see.\n\n", 4),
+        ("L'été\u2028\x85a\x0bb\x0cc\rd\n".encode(), 1),  # only a newline ends a line
+        ("\U0001f6b2 \u05e9\u05dc\n\x00\n".encode(), 2),
+        (b"\xef\xbb\xbfI see.\n", 1),
+    ],
+)
+@pytest.mark.parametrize("beam", ["1", "3"])
+def test_as_many_lines_come_out_as_go_in(
+    run: Run, saved: str, stdin: bytes, lines: int, beam: str
+) -> None:
+    status, out, err = run("translate", "--model", saved, "--beam", beam, stdin=stdin)
+    assert (status, err) == (0, "")
+    assert out.count("\n") == lines
+    assert out == "".join(f"{line}\n" for line in out.split("\n")[:-1])
+    for given, line in zip(stdin.split(b"\n"), out.split("\n"), strict=False):
+        assert bool(line) <= bool(given.strip())  # a blank line stays blank
+
+
+def test_a_model_that_writes_line_ends_writes_one_line(
+    run: Run, saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scratch.translation import Translation, Translator
+
+    found = [Translation("un\ndeux\r\x0btrois\u2028", [], -1.0)]
+    monkeypatch.setattr(Translator, "translate", lambda *_, **__: found)
+    assert run("translate", "--model", saved, stdin=b"x") == (0, "un deux trois\n", "")
+
+
+def test_the_attention_is_drawn(run: Run, tmp_path: Path) -> None:
+    # an untrained model writes broken characters, which are more tokens when read again
+    saved = str(tmp_path / "model")
+    save_pretrained(saved, model(vocab_size=len(tokenizer()), max_len=256), tokenizer())
+    for name, start in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
+        status, out, err = run(
+            "translate",
+            "--model",
+            saved,
+            "--beam=1",
+            "--attention",
+            str(tmp_path / name),
+            stdin="\nThe $^$ \U0001f6b2.\n".encode(),
+        )
+        assert (status, err) == (0, "")
+        assert out.count("\n") == 2
+        assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_dollar_signs_are_drawn_as_they_are(tmp_path: Path) -> None:
+    import torch
+
+    from scratch.plumbing.figures import attention_figure
+
+    figure = attention_figure(torch.ones(1, 2), ["$^$", "$$\\frac"], ["$"])
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--model", "nonsense"), ("model is 'nonsense'",)),
+        (("--model", "x" * 5_000), ()),
+        (("--model", "SAVED", "--beam", "0"), ("--beam is 0",)),
+        (("--model", "SAVED", "--beam", "-3"), ("--beam is -3",)),
+        (("--model", "SAVED", "--beam", "100000000"), ("--beam is 100000000",)),
+        (("--model", "SAVED", "--beam", "many"), ("--beam", "'many'")),
+        (("--model", "SAVED", "--length-penalty", "nan"), ("--length-penalty is nan",)),
+        (("--model", "SAVED", "--length-penalty", "-1"), ("--length-penalty",)),
+        (("--model", "SAVED", "--length-penalty", "1e9"), ("--length-penalty",)),
+        (("--model", "SAVED", "--beams"), ("--beams",)),
+        (("--model",), ("--model",)),
+    ],
+)
+def test_mistakes_are_one_line(
+    run: Run, saved: str, words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    words = tuple(saved if word == "SAVED" else word for word in words)
+    refused(run("translate", *words, stdin=b"The man.\n"), *parts)
+
+
+def test_bad_input_is_one_line(run: Run, saved: str) -> None:
+    refused(run("translate", "--model", saved, stdin=b"ok\nna\xefve\n"), "line 2", "UTF-8")
+    refused(run("translate", "--model", saved, stdin=b"\xed\xa0\x80\n"), "line 1", "UTF-8")
+    refused(run("translate", "--model", saved, stdin=b"x" * 5_000), "text 'xxx", "at most 39")
+
+
+@pytest.mark.parametrize("name", ["missing/a.png", "a.nonsense", "a", "."])
+def test_a_picture_that_cannot_be_written_is_one_line(
+    run: Run, saved: str, tmp_path: Path, name: str
+) -> None:
+    words = ("translate", "--model", saved, "--attention", str(tmp_path / name))
+    status, out, err = run(*words, stdin=b"The man.\n")
+    assert out.count("\n") == 1  # the translation is not lost
+    refused((status, "", err), str(tmp_path), "cannot be drawn")
+    status, out, err = run(*words, stdin=b"\n")
+    refused((status, "", err), "--attention")
+
+
+# -- train
+
+
+TINY = recipes.Recipe(
+    corpus="tiny",
+    vocab_size=300,
+    training=TrainingConfig(steps=3, max_tokens=60, warmup_steps=2),
+    model={"d_model": 16, "n_heads": 2, "d_ff": 16, "n_encoder_layers": 1, "n_decoder_layers": 1},
+)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setitem(recipes.RECIPES, "tiny", TINY)
+    monkeypatch.setattr(trainer, "load_pairs", lambda corpus: PAIRS)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_training_leaves_a_model_that_translates(run: Run, tmp_path: Path) -> None:
+    out = str(tmp_path / "my run")
+    assert run("train", "tiny", "--out", out)[0] == 0
+    header = json.loads((tmp_path / "my run" / "log.jsonl").read_text().splitlines()[0])
+    assert header["command"] == f"python -m scratch train tiny --out '{out}'"
+    assert run("translate", "--model", out, stdin=b"The man.\n")[0] == 0
+    refused(run("train", "tiny", "--out", out), "already holds a run", "--resume")
+    refused(run("train", "tiny", "--out", out, "--resume"), "finished")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_mistakes_of_training_are_one_line(run: Run, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    refused(run("train", "nonsense", "--out", out), "recipe is 'nonsense'", "'grammar'")
+    refused(run("train", "tiny"), "--out")
+    refused(run("train", "--out", out), "recipe")
+    for threads in ("0", "-1", "x", "1.5"):
+        refused(run("train", "tiny", "--out", out, "--threads", threads), "--threads")
+    (tmp_path / "file").write_text("")
+    refused(run("train", "tiny", "--out", str(tmp_path / "file")), "is a file")
+    status, _, err = run("train", "tiny", "--out", str(tmp_path / "file" / "run"))
+    assert status == 2
+    assert "Traceback" not in err
+    assert not Path(out).exists()
+
+
+# -- evaluate
+
+
+def test_mistakes_of_evaluation_are_one_line(
+    run: Run, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(run("evaluate"), "--model")
+    refused(run("evaluate", "--model", "nonsense"), "model is 'nonsense'")
+    refused(run("evaluate", "--model", saved, "--split", "nonsense"), "split is 'nonsense'")
+    refused(run("evaluate", "--model", saved, "--beam", "0"), "--beam is 0")
+    refused(run("evaluate", "--model", saved, "--out", str(tmp_path / "a" / "b")), "--out is")
+    from scratch.plumbing import fetch
+
+    def offline(*_: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setenv("SCRATCH_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetch, "_downloader", lambda: offline)
+    refused(run("evaluate", "--model", saved), "test_2016_flickr.en.gz", "could not be fetched")
+
+
+def test_an_evaluation_prints_scores_and_writes_lines(
+    run: Run, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scratch import datasets
+
+    monkeypatch.setattr(datasets, "multi30k", lambda split: PAIRS)
+    path = tmp_path / "out.fr"
+    status, out, _ = run("evaluate", "--model", saved, "--beam", "1", "--out", str(path))
+    assert status == 0
+    assert out.startswith("BLEU = ")
+    assert "chrF2 = " in out
+    assert len(path.read_text(encoding="utf-8").split("\n")) == len(PAIRS) + 1
+
+
+# -- sizes and help
+
+
+def test_the_sizes_stand_beside_the_papers(run: Run) -> None:
+    status, out, _ = run("sizes")
+    assert status == 0
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    assert "63,082,496" in lines["base"]
+    assert "65 million" in lines["base"]
+    assert "214,245,376" in lines["big"]
+    assert "213 million" in lines["big"]
+    assert "Conjecture" in out
+
+
+@pytest.mark.parametrize("command", [None, "translate", "train", "evaluate", "sizes"])
+def test_help_is_there(run: Run, command: str | None) -> None:
+    status, out, err = run(*([command] if command else []), "--help")
+    assert (status, err) == (0, "")
+    assert "usage: python -m scratch" in out
+    assert "%(" not in out
+
+
+def test_commands_that_do_not_exist_are_one_line(run: Run) -> None:
+    refused(run(), "COMMAND")
+    refused(run("traduire"), "traduire")
+
+
+def test_help_comes_at_once() -> None:
+    """The command line does not import torch before it knows that it is needed."""
+    code = "import sys, scratch.plumbing.cli; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
+
+
+# -- the process
+
+
+def test_a_process_translates(saved: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "translate", "--model", saved, "--beam", "1"],
+        input="The man.\n\nÀ l'été.\n",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 3
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(saved: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "translate", "--model", saved, "--beam", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stdin is not None
+        process.stdin.write(b"The man.\n" * 3)
+        process.stdin.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
+def test_a_full_disk_is_one_line(saved: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "translate", "--model", saved],
+            input=b"The man.\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    refused((done.returncode, "", done.stderr.decode()), "space")
+
+
+def test_ctrl_c_leaves_no_traceback(saved: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "translate", "--model", saved],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        time.sleep(2.0)  # Python is up; whether torch is, makes no difference
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == b""
+    assert b"Traceback" not in err
+    assert b"stopped" in err
+
+
+def test_ctrl_c_says_what_the_command_has_to_say(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt("stopped at step 7; go on with --resume")
+
+    monkeypatch.setattr(cli, "_sizes", stop)
+    status, out, err = run("sizes")
+    assert (status, out) == (130, "")
+    assert err == "\nscratch sizes: stopped at step 7; go on with --resume\n"

@@ -1,0 +1,365 @@
+"""Search: cached or not, alone or in a batch, with any beam, held against what it approximates."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from reference import quick, refuses
+from scratch import translation
+from scratch.datasets import pad_rows
+from scratch.tokens import train_tokenizer
+from scratch.transformer import Transformer
+from scratch.translation import (
+    Hypothesis,
+    Translator,
+    beam_search,
+    gnmt_penalty,
+    greedy_search,
+    longest_output,
+    start_beams,
+    translate_ids,
+)
+from small import PAIRS, model, tokenizer
+
+ALPHAS = (0.0, 0.6, 1.0, 3.0)
+END = 2
+sources = st.lists(st.lists(st.integers(3, 11), max_size=6), min_size=1, max_size=5)
+
+
+def sentence(*words: int) -> Tensor:
+    return torch.tensor([[*words, END]])
+
+
+def log_probs_of_next(m: Transformer, source: Tensor, written: list[int]) -> Tensor:
+    """Log-probabilities of the next token, everything computed afresh; <pad>, <bos> never come."""
+    with torch.inference_mode():
+        logits = m(source, torch.tensor([[1, *written]]))[0, -1]
+    result = logits.log_softmax(-1)
+    result[:2] = -math.inf
+    return result
+
+
+def score_of(m: Transformer, source: Tensor, tokens: list[int]) -> float:
+    """The log-probability of a whole output, <eos> included, from one pass over all of it."""
+    whole = [*tokens, END]
+    with torch.inference_mode():
+        log_probs = m(source, torch.tensor([[1, *tokens]]))[0].log_softmax(-1)
+    return sum(log_probs[i, token].item() for i, token in enumerate(whole))
+
+
+def greedy_afresh(m: Transformer, source: Tensor) -> list[int]:
+    limit = min(2 * source.shape[1] + 10, m.config.max_len)
+    written: list[int] = []
+    while len(written) < limit - 1:
+        token = int(log_probs_of_next(m, source, written).argmax())
+        if token == END:
+            break
+        written.append(token)
+    return written
+
+
+# -- greedy search
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
+@pytest.mark.parametrize("tie", [True, False])
+def test_cached_greedy_search_equals_computing_everything_afresh(
+    norm: str, positions: str, tie: bool
+) -> None:
+    ended_early = 0
+    for seed in range(8):
+        m = model(
+            seed, torch.float64, norm=norm, positions=positions, tie_embeddings=tie, vocab_size=8
+        )
+        source = sentence(*torch.randint(3, 8, (seed,)).tolist())
+        (found,) = greedy_search(m, source)
+        assert found.tokens == greedy_afresh(m, source)
+        assert (
+            found.log_prob
+            == found.score
+            == pytest.approx(score_of(m, source, found.tokens), abs=1e-5)
+        )
+        ended_early += len(found.tokens) < 9
+    assert ended_early > 0 or tie  # the test would see less if every output ran out of room
+
+
+def test_beam_of_one_equals_greedy() -> None:
+    for seed in range(12):
+        m = model(seed, torch.float64)
+        batch = pad_rows([[3, 4, 5, END], [7, END], [END]], 0)
+        greedy = greedy_search(m, batch)
+        for alpha in ALPHAS:
+            beam = beam_search(m, batch, beam_size=1, length_penalty=alpha)
+            assert [b.tokens for b in beam] == [g.tokens for g in greedy]
+            for b, g in zip(beam, greedy, strict=True):
+                assert b.log_prob == pytest.approx(g.log_prob, abs=1e-5)
+
+
+# -- beam search against all there is
+
+
+def limit_to(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(
+        translation, "longest_output", lambda _, source: torch.full((len(source),), limit)
+    )
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_a_beam_as_wide_as_the_space_equals_exhaustive_search(
+    alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_to(monkeypatch, 4)
+    words = (3, 4, 5)
+    outputs = [list(o) for n in range(4) for o in itertools.product(words, repeat=n)]
+    assert len(outputs) == 1 + 3 + 9 + 27
+    lengths = set()
+    for seed in range(10):
+        m = model(seed, torch.float64, vocab_size=6, tie_embeddings=False)
+        with torch.no_grad():
+            m.output.weight.mul_(8)  # sure of itself: not always the shortest is best
+        source = sentence(3, 5)
+        scores = [score_of(m, source, o) / ((5 + len(o) + 1) / 6) ** alpha for o in outputs]
+        best = max(range(len(outputs)), key=scores.__getitem__)
+        (found,) = beam_search(m, source, beam_size=len(outputs), length_penalty=alpha)
+        assert found.tokens == outputs[best]
+        assert found.score == pytest.approx(scores[best], abs=1e-9)
+        assert found.log_prob == pytest.approx(score_of(m, source, outputs[best]), abs=1e-9)
+        lengths.add(len(found.tokens))
+    assert len(lengths) > 1
+
+
+def test_a_beam_as_wide_as_the_space_finds_every_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to(monkeypatch, 3)
+    m = model(3, torch.float64, vocab_size=5)
+    source = sentence(3)
+    beams = start_beams(m, source, 7)
+    with torch.inference_mode():
+        while not beams.all_done():
+            translation.extend_beams(m, beams, 0.6)
+    outputs = [list(o) for n in range(3) for o in itertools.product((3, 4), repeat=n)]
+    assert sorted(h.tokens for h in beams.ended[0]) == sorted(outputs)
+    for h in beams.ended[0]:
+        assert h.log_prob == pytest.approx(score_of(m, source, h.tokens), abs=1e-9)
+
+
+def test_every_result_of_a_beam_is_scored_as_a_fresh_pass_scores_it() -> None:
+    for seed in range(6):
+        m = model(seed, torch.float64)
+        source = sentence(3, 4, 5)
+        for size in (2, 3, 5, 30):
+            (found,) = beam_search(m, source, beam_size=size, length_penalty=0.6)
+            expected = score_of(m, source, found.tokens)
+            assert found.log_prob == pytest.approx(expected, abs=1e-9)
+            penalty = ((5 + len(found.tokens) + 1) / 6) ** 0.6
+            assert found.score == pytest.approx(expected / penalty, abs=1e-9)
+            assert not {0, 1, 2} & set(found.tokens)
+
+
+def test_a_higher_penalty_never_asks_for_shorter_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to(monkeypatch, 4)
+    for seed in range(6):
+        m = model(seed, torch.float64, vocab_size=5)
+        lengths = [
+            len(beam_search(m, sentence(3), beam_size=15, length_penalty=a)[0].tokens)
+            for a in ALPHAS
+        ]
+        assert lengths == sorted(lengths)  # true of the exhaustive search that this beam is
+
+
+# -- batches
+
+
+@quick
+@given(sources, st.integers(0, 5), st.integers(1, 4), st.integers(1, 6))
+def test_neighbours_and_padding_change_nothing(
+    rows: list[list[int]], seed: int, beam_size: int, batch_size: int
+) -> None:
+    m = model(seed, torch.float64)
+    rows = [[*row, END] for row in rows]
+    together = translate_ids(m, rows, beam_size=beam_size, batch_size=batch_size)
+    for row, found in zip(rows, together, strict=True):
+        (alone,) = translate_ids(m, [row], beam_size=beam_size)
+        (padded,) = (
+            greedy_search(m, pad_rows([row, [3] * 9], 0)[:1])
+            if beam_size == 1
+            else beam_search(m, pad_rows([row, [3] * 9], 0)[:1], beam_size=beam_size)
+        )
+        assert found.tokens == alone.tokens == padded.tokens
+        assert found.score == pytest.approx(alone.score, abs=1e-4)
+        assert found.score == pytest.approx(padded.score, abs=1e-4)
+
+
+def test_a_neighbours_length_gives_no_more_room() -> None:
+    m = model(vocab_size=12, max_len=60)
+    with torch.no_grad():
+        m.target_embedding.weight[END] = 0.0
+        m.target_embedding.weight[3:] += 0.5
+        dict(m.named_parameters())["decoder.final_norm.shift"].add_(3.0)  # never ends by itself
+    short, long = [3, END], [*[4] * 15, END]
+    for size in (1, 4):
+        alone, together = (
+            translate_ids(m, rows, beam_size=size)[0] for rows in ([short], [short, long])
+        )
+        assert len(alone.tokens) == 2 * 2 + 10 - 1
+        assert together.tokens == alone.tokens
+        assert together.score == pytest.approx(alone.score, abs=1e-4)
+
+
+def test_results_come_in_the_order_of_their_sources() -> None:
+    m = model(1, torch.float64)
+    rows = [[*[w] * n, END] for w, n in ((3, 5), (4, 1), (5, 3), (6, 0), (7, 5), (8, 2))]
+    for size in (1, 3):
+        found = translate_ids(m, rows, beam_size=size, batch_size=2)
+        alone = [translate_ids(m, [row], beam_size=size)[0] for row in rows]
+        assert [f.tokens for f in found] == [a.tokens for a in alone]
+    assert translate_ids(m, []) == []
+
+
+# -- length
+
+
+def test_no_output_is_longer_than_its_limit() -> None:
+    m = model(0, max_len=16)
+    batch = pad_rows([[3, END], [3] * 15 + [END]], 0)
+    assert longest_output(m, batch).tolist() == [14, 16]
+    assert longest_output(model(max_len=9), batch).tolist() == [9, 9]
+    for seed in range(6):
+        m = model(seed, max_len=16)
+        for found in (greedy_search(m, batch), beam_search(m, batch, beam_size=3)):
+            assert len(found[0].tokens) <= 13
+            assert len(found[1].tokens) <= 15
+
+
+def test_the_penalty_by_hand() -> None:
+    assert gnmt_penalty(1, 0.6) == 1.0
+    assert gnmt_penalty(7, 1.0) == 2.0
+    assert gnmt_penalty(7, 0.5) == pytest.approx(math.sqrt(2))
+    assert gnmt_penalty(19, 0.6) == pytest.approx(4**0.6)
+    assert gnmt_penalty(300, 0.0) == 1.0
+
+
+# -- texts
+
+
+def translator(seed: int = 0, max_len: int = 40) -> Translator:
+    return Translator(model(seed, vocab_size=len(tokenizer()), max_len=max_len), tokenizer())
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_blank_texts_stay_blank_and_order_is_kept(beam_size: int) -> None:
+    t = translator()
+    texts = ["", "The man.", "  \t", "A dog sees him.", "\u00a0", "I see."]
+    found = t.translate(texts, beam_size=beam_size)
+    assert len(found) == len(texts)
+    for i in (0, 2, 4):
+        assert (found[i].text, found[i].tokens, found[i].score) == ("", [], 0.0)
+    for i in (1, 3, 5):
+        (alone,) = t.translate([texts[i]], beam_size=beam_size)
+        assert (found[i].text, found[i].tokens) == (alone.text, alone.tokens)
+        assert found[i].score == pytest.approx(alone.score, abs=1e-4)
+        assert found[i].text == "".join(found[i].tokens).removeprefix(" ") or (
+            "\ufffd" in found[i].text
+        )
+    assert t.translate([]) == []
+    assert t.translate(["", " "]) == [found[0]] * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\U0001f6b2\U0001f468\u200d\U0001f469",
+        "\u05e9\u05dc\u05d5\u05dd",
+        "<eos>",
+        "\x00",
+        "...",
+        "\u2028x",
+    ],
+)
+def test_texts_of_any_kind_are_answered(text: str) -> None:
+    (found,) = translator().translate([text], beam_size=2)
+    assert isinstance(found.text, str)
+    assert found.score < 0
+
+
+def test_a_text_that_is_too_long_is_refused_and_says_how_long_it_is() -> None:
+    t = translator()
+    refuses(lambda: t.translate(["ok", "x" * 5_000]), "text 'xxx", "5001 tokens", "at most 39")
+    words = "the " * 39
+    assert len(t.translate([words], beam_size=1)) == 1
+    refuses(lambda: t.translate([words + "the"]), "40 tokens", "at most 39")
+
+
+def test_bad_texts_are_named() -> None:
+    t = translator()
+    refuses(lambda: t.translate("The man."), "texts is a str", "list")
+    refuses(lambda: t.translate(None), "texts is a NoneType")  # type: ignore[arg-type]
+    refuses(lambda: t.translate(["a", None]), "text is a NoneType")  # type: ignore[list-item]
+    refuses(lambda: t.translate(["\ud83d"]), "surrogate")
+
+
+def test_bad_search_settings_are_named_even_where_nothing_is_to_be_done() -> None:
+    t, m = translator(), model()
+    for texts in ([], [""], ["a"]):
+        for size in (0, -1, 1.0, "5", None, True):
+            refuses(lambda x=texts, s=size: t.translate(x, beam_size=s), "beam_size", repr(size))  # type: ignore[misc]
+        for alpha in (-0.1, math.nan, math.inf, "0.6", None, 1e6):
+            for size in (1, 2):
+                refuses(
+                    lambda x=texts, s=size, a=alpha: t.translate(x, beam_size=s, length_penalty=a),  # type: ignore[misc]
+                    "length_penalty",
+                    repr(alpha),
+                )
+    refuses(lambda: translate_ids(m, [[3]], batch_size=0), "batch_size is 0")
+    refuses(lambda: beam_search(m, sentence(3), beam_size=0), "beam_size is 0")
+    refuses(lambda: beam_search(m, sentence(3), length_penalty=-1), "length_penalty is -1")
+    refuses(lambda: gnmt_penalty(0, 0.6), "length is 0")
+    refuses(lambda: gnmt_penalty(3, math.nan), "alpha is nan")
+
+
+def test_bad_sources_are_named() -> None:
+    m = model()
+    refuses(lambda: translate_ids(m, [[3, 12]]), "sources holds 12", "11")
+    refuses(lambda: translate_ids(m, [[-1]]), "sources holds -1")
+    refuses(lambda: translate_ids(m, ["ab"]), "sources is a str")  # type: ignore[list-item]
+    refuses(lambda: translate_ids(m, [[3], []]), "rows")
+    refuses(lambda: translate_ids(m, [[3] * 25]), "source has 25", "24")
+    for search in (greedy_search, lambda *a: beam_search(*a, beam_size=2)):
+        refuses(lambda s=search: s(m, [[3]]), "source is a list")  # type: ignore[misc]
+        refuses(lambda s=search: s(m, torch.tensor([3])), "source has shape (1,)")  # type: ignore[misc]
+        refuses(lambda s=search: s(m, torch.tensor([[3.0]])), "source has dtype")  # type: ignore[misc]
+        refuses(lambda s=search: s(m, torch.tensor([[12]])), "source holds the id 12")  # type: ignore[misc]
+
+
+def test_a_model_and_a_tokenizer_that_do_not_belong_together_are_refused() -> None:
+    refuses(lambda: Translator(model(vocab_size=99), tokenizer()), "tokenizer has", "99")
+    refuses(lambda: Translator(None, tokenizer()), "model is a NoneType")  # type: ignore[arg-type]
+    refuses(lambda: Translator(model(), None), "tokenizer is a NoneType")  # type: ignore[arg-type]
+
+
+def test_a_translator_drops_nothing_out() -> None:
+    m = model(vocab_size=len(tokenizer()), dropout=0.5).train()
+    t = Translator(m, tokenizer())
+    assert not m.training
+    assert t.translate(["The man."]) == t.translate(["The man."])
+
+
+def test_a_trained_model_translates() -> None:
+    from scratch.datasets import encode_pairs
+    from scratch.training import TrainingConfig, train
+
+    words = train_tokenizer([text for pair in PAIRS for text in pair], 600)
+    m = model(vocab_size=len(words), max_len=64, d_model=32, d_ff=64, dropout=0.0)
+    config = TrainingConfig(
+        steps=120, peak_rate=1e-2, warmup_steps=20, schedule="linear", label_smoothing=0.0
+    )
+    list(train(m, encode_pairs(PAIRS, words), config))
+    for size in (1, 4):
+        found = Translator(m, words).translate([e for e, _ in PAIRS], beam_size=size)
+        assert [f.text for f in found] == [french for _, french in PAIRS]
+        assert isinstance(translate_ids(m, [[3, END]], beam_size=size)[0], Hypothesis)
