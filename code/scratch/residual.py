@@ -31,9 +31,9 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` (..., D) over its last axis and return (..., D)."""
         checks.width("x", x, self.d_model, self.scale.dtype)
-        mean = x.mean(dim=-1, keepdim=True)  # (..., 1)
-        variance = x.var(dim=-1, keepdim=True, correction=0)  # (..., 1)
-        return (x - mean) / (variance + self.eps).sqrt() * self.scale + self.shift
+        centred = x - x.mean(dim=-1, keepdim=True)  # (..., D)
+        variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
+        return centred * (variance + self.eps).rsqrt() * self.scale + self.shift
 
 
 class Residual(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat import NotebookNode
+
 from press.book import Book, load_book, write_notebook
 
 v4: Any = nbformat.v4  # its functions carry no type hints

@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
 from press import cells, order, quote
 from press.book import Chapter, load_book, read_notebook
 

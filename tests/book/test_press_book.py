@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from press.__main__ import main
-from press.book import (
-    PressError,
-    UsageError,
-    load_book,
-    read_notebook,
-    stable_ids,
-    write_notebook,
-)
+from press.book import PressError, UsageError, load_book, read_notebook, stable_ids, write_notebook
 
 if TYPE_CHECKING:
     from conftest import TinyBook

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 from nbformat import NotebookNode
+
 from press import cells
 
 if TYPE_CHECKING:

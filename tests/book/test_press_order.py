@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from nbformat import NotebookNode
+
 from press import order
 
 if TYPE_CHECKING:

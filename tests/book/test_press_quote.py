@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 from nbformat import NotebookNode
+
 from press import quote
 from press.__main__ import main
 from press.source import Module
@@ -61,8 +62,7 @@ def test_one_character_in_a_chapter_fails(tiny: TinyBook) -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "missing"),
-    [(1, ["SCALE", "Number"]), (2, ["_twice"]), (3, ["logged", "grow"])],
+    ("position", "missing"), [(1, ["SCALE", "Number"]), (2, ["_twice"]), (3, ["logged", "grow"])]
 )
 def test_definitions_helpers_and_constants_must_be_quoted(
     tiny: TinyBook, position: int, missing: list[str]

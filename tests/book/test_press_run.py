@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 from nbformat import NotebookNode
+
 from press.__main__ import main
 from press.run import RunSettings, normalise, run, shorten_paths
 

@@ -16,6 +16,8 @@ from scratch.alignment import (
 from scratch.transformer import attention_maps
 from small import PAIRS, model, tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HOUSE = [
     (["la", "maison"], ["the", "house"]),
     (["la", "fleur"], ["the", "flower"]),

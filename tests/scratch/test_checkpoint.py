@@ -16,6 +16,8 @@ from scratch.tokens import train_tokenizer
 from scratch.transformer import Transformer
 from small import PAIRS, model, tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 

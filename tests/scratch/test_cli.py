@@ -19,6 +19,8 @@ from scratch.plumbing.cli import main
 from scratch.training import TrainingConfig
 from small import PAIRS, model, tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Run = Callable[..., tuple[int, str, str]]
 COMMAND = [sys.executable, "-m", "scratch"]
 

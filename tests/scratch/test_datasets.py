@@ -12,16 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import quick, refuses
-from scratch.datasets import (
-    Batch,
-    Example,
-    batches,
-    collate,
-    encode_pairs,
-    grammar,
-    multi30k,
-    pad_rows,
-)
+from scratch.datasets import Batch, Example, batches, collate, encode_pairs, multi30k, pad_rows
 from scratch.plumbing import fetch
 from scratch.tokens import train_tokenizer
 from small import PAIRS, tokenizer
@@ -169,12 +160,6 @@ def test_pairs_that_are_too_long_are_left_out() -> None:
     refuses(lambda: encode_pairs(PAIRS, t, max_len=2), "pairs", "2 tokens")
     refuses(lambda: encode_pairs([], t), "pairs")
     refuses(lambda: encode_pairs(PAIRS, t, max_len="9"), "max_len is '9'")  # type: ignore[arg-type]
-
-
-def test_the_grammar_needs_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SCRATCH_DATA", str(tmp_path))
-    assert len(grammar().train) >= 20_000
-    assert not any(tmp_path.iterdir())
 
 
 # -- Multi30k

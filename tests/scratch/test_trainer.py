@@ -23,6 +23,8 @@ from scratch.plumbing.trainer import Run, read_log, start_run
 from scratch.training import TrainingConfig
 from small import PAIRS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEPS = 25
 SIZES = {"d_model": 16, "n_heads": 2, "d_ff": 24, "n_encoder_layers": 1, "n_decoder_layers": 1}
 TINY = Recipe(

@@ -29,6 +29,8 @@ from scratch.training import (
 from scratch.transformer import Transformer
 from small import PAIRS, model, tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def book_model(**changes: Any) -> Transformer:
     return model(vocab_size=len(tokenizer()), max_len=48, **changes)
