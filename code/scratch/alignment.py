@@ -17,7 +17,8 @@ __all__ = [
     "Links",
     "alignment_error_rate",
     "diagonal_links",
-    "ibm1_links",
+    "ibm1_scores",
+    "links_both_ways",
     "strongest_links",
     "train_ibm1",
     "word_attention",
@@ -84,6 +85,14 @@ def strongest_links(weights: Tensor) -> Links:
     return frozenset((int(s), t) for t, s in enumerate(weights.argmax(dim=1)))
 
 
+def links_both_ways(weights: Tensor) -> Links:
+    """Link every target word to its strongest source word, and every source word likewise.
+
+    So two source words can share a target word ("does see", "voit"); ``weights`` is (T, S).
+    """
+    return strongest_links(weights) | {(s, t) for t, s in strongest_links(weights.mT)}
+
+
 def diagonal_links(n_source: int, n_target: int) -> Links:
     """Link every target word to the source word at the same relative place."""
     checks.at_least("n_source", n_source, 1)
@@ -115,12 +124,11 @@ def train_ibm1(
     return table
 
 
-def ibm1_links(
+def ibm1_scores(
     table: dict[tuple[str, str], float], source: Sequence[str], target: Sequence[str]
-) -> Links:
-    """Link every target word to the source word that explains it best."""
-    scores = [[table.get((s, t), 0.0) for s in source] for t in target]
-    return strongest_links(torch.tensor(scores))
+) -> Tensor:
+    """Return how well each source word explains each target word, (T, S)."""
+    return torch.tensor([[table.get((s, t), 0.0) for s in source] for t in target])
 
 
 def alignment_error_rate(predicted: Iterable[Links], gold: Iterable[Links]) -> float:

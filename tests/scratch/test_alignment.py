@@ -7,7 +7,8 @@ from reference import refuses
 from scratch.alignment import (
     alignment_error_rate,
     diagonal_links,
-    ibm1_links,
+    ibm1_scores,
+    links_both_ways,
     strongest_links,
     train_ibm1,
     word_attention,
@@ -102,7 +103,7 @@ def test_model_1_learns_the_house() -> None:
     for source, target in [("la", "the"), ("maison", "house"), ("fleur", "flower")]:
         assert table[source, target] > 0.9
     assert table["bleue", "blue"] > 0.9
-    assert ibm1_links(table, *HOUSE[2]) == links((0, 0), (2, 1), (1, 2))
+    assert strongest_links(ibm1_scores(table, *HOUSE[2])) == links((0, 0), (2, 1), (1, 2))
 
 
 def test_what_model_1_learns_are_probabilities_that_fit_better_every_round() -> None:
@@ -131,9 +132,10 @@ def test_model_1_reads_a_generator_more_than_once() -> None:
 
 def test_unknown_and_missing_words() -> None:
     table = train_ibm1(HOUSE)
-    assert ibm1_links(table, ["chien", "la"], ["the", "dog"]) == links((1, 0), (0, 1))
-    refuses(lambda: ibm1_links(table, [], ["the"]), "weights")
-    refuses(lambda: ibm1_links(table, ["la"], []), "weights")
+    scores = ibm1_scores(table, ["chien", "la"], ["the", "dog"])
+    assert strongest_links(scores) == links((1, 0), (0, 1))
+    refuses(lambda: strongest_links(ibm1_scores(table, [], ["the"])), "weights")
+    refuses(lambda: strongest_links(ibm1_scores(table, ["la"], [])), "weights")
     refuses(lambda: train_ibm1([]), "pairs")
     refuses(lambda: train_ibm1(HOUSE, rounds=0), "rounds is 0")
     assert train_ibm1([([], ["the"])]) == {}
@@ -219,3 +221,13 @@ def test_blank_and_overlong_texts_have_no_attention() -> None:
     refuses(lambda: word_attention(m, t, "dog", ""), "french is ''")
     refuses(lambda: word_attention(m, t, "the " * 10, "chien"), "source has 11", "10")
     refuses(lambda: word_attention(m, t, "dog", "chien " * 10), "target has", "10")
+
+
+def test_links_both_ways_keep_what_either_side_asks_for() -> None:
+    # "does see" / "voit": one French word, two English ones
+    weights = torch.tensor([[0.3, 0.7]])
+    assert strongest_links(weights) == links((1, 0))
+    assert links_both_ways(weights) == links((0, 0), (1, 0))
+    # "not" / "ne pas": two French words, one English one
+    assert links_both_ways(weights.T) == links((0, 0), (0, 1))
+    refuses(lambda: links_both_ways(torch.zeros(2)), "weights")

@@ -3,8 +3,7 @@
 import gzip
 import os
 from pathlib import Path
-
-import pooch
+from typing import Any
 
 from scratch.plumbing import checks
 
@@ -30,6 +29,8 @@ CHECKSUMS = {
 
 def cache_folder() -> Path:
     """Return where fetched files live: ``$SCRATCH_DATA``, or a folder in the user's cache."""
+    import pooch  # here, because its import warns in every notebook that has no ipywidgets
+
     return Path(os.environ.get("SCRATCH_DATA") or pooch.os_cache("tested-transformer"))
 
 
@@ -38,6 +39,8 @@ def is_cached(name: str) -> bool:
 
     Raises ValueError for a name that the book does not know.
     """
+    import pooch
+
     checks.one_of("name", name, tuple(CHECKSUMS))
     path = cache_folder() / name
     return path.is_file() and pooch.file_hash(str(path)) == CHECKSUMS[name]
@@ -49,6 +52,8 @@ def local_path(name: str) -> Path:
     Raises ValueError for a name that the book does not know, and when the file is neither in
     the cache nor to be had: the message says what to put where.
     """
+    import pooch
+
     folder = cache_folder()
     if is_cached(name):
         return folder / name
@@ -66,7 +71,9 @@ def local_path(name: str) -> Path:
     return Path(fetched)
 
 
-def _downloader() -> pooch.HTTPDownloader:
+def _downloader() -> Any:
+    import pooch
+
     # the bar says what pooch's own log would say again
     pooch.get_logger().setLevel("WARNING")
     return pooch.HTTPDownloader(progressbar=True, timeout=30)

@@ -140,7 +140,8 @@ def start_run(name: str, folder: Path, *, resume: bool = False, command: str = "
     if run.step < run.recipe.training.steps:
         run.save(checkpoint)
         raise KeyboardInterrupt(f"stopped at step {run.step}; go on with --resume")
-    save_pretrained(folder, run.model.eval(), run.tokenizer)
+    dtype = getattr(torch, run.recipe.stored_as)
+    save_pretrained(folder, run.model.eval(), run.tokenizer, dtype=dtype)
     checkpoint.unlink(missing_ok=True)
     return run
 
