@@ -1,6 +1,6 @@
 """Word alignment: which source words a target word was translated from, and how to score that.
 
-Chapter 13.  Error rate: Och and Ney (2003), section 2.4; IBM model 1: Brown et al. (1993).
+Chapter 13.  Error rate: Och and Ney (2003); IBM model 1: Brown et al. (1993).
 """
 
 from collections import defaultdict
@@ -132,9 +132,10 @@ def ibm1_scores(
 
 
 def alignment_error_rate(predicted: Iterable[Links], gold: Iterable[Links]) -> float:
-    """Return 1 - 2|A and G| / (|A| + |G|) over all sentences; 0 is perfect.
+    """Return 1 - 2|P and G| / (|P| + |G|) over all sentences; 0 is perfect.
 
-    Source: Och and Ney (2003), section 2.4, with every gold link sure.
+    ``predicted`` are P and ``gold`` G, one set of links per sentence.
+    Source: Och and Ney (2003), "Evaluation Methodology", with every gold link sure.
     """
     predicted, gold = list(predicted), list(gold)
     checks.same_length("predicted", predicted, "gold", gold)

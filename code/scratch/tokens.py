@@ -65,7 +65,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary and its merges to ``path`` as JSON."""
-        Path(path).write_text(self.backend.to_str(pretty=True), encoding="utf-8")
+        Path(path).write_text(self.backend.to_str(pretty=True) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

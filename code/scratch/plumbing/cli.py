@@ -164,15 +164,21 @@ def _sizes(arguments: argparse.Namespace) -> None:
 
     from scratch.transformer import Transformer, TransformerConfig, count_parameters
 
-    printed = {"base": 65, "big": 213}
-    print(f"{'preset':8}{'counted':>14}{'the paper':>14}{'difference':>13}")
+    printed = {"base": 65, "big": 213}  # million, Table 3
+    print(f"{'preset':8}{'counted':>14}{'the paper':>14}{'difference':>13}{'in rows':>12}")
     for name in ("tiny", "base", "big"):
+        config = TransformerConfig.preset(name)
         with torch.device("meta"):  # shapes without memory
-            count = count_parameters(Transformer(TransformerConfig.preset(name)))
-        paper = f"{printed[name]} million" if name in printed else "-"
-        difference = f"{count / 1e6 - printed[name]:+.2f} M" if name in printed else "-"
-        print(f"{name:8}{count:14,}{paper:>14}{difference:>13}")
+            count = count_parameters(Transformer(config))
+        paper = difference = rows = "-"
+        if name in printed:
+            missing = count - printed[name] * 1e6
+            paper, difference = f"{printed[name]} million", f"{missing / 1e6:+.2f} M"
+            rows = f"{missing / config.d_model:+,.0f}"
+        print(f"{name:8}{count:14,}{paper:>14}{difference:>13}{rows:>12}")
     print(
-        "Conjecture: the paper rounds, and its vocabulary is only said to be about 37,000 tokens;\n"
-        "an embedding row is d_model values, so 3,700 more rows would explain base, and fewer big."
+        "In rows: the difference as rows of the embedding, d_model values each.\n"
+        "Conjecture: the paper rounds to millions, says only 'about 37000' of its vocabulary, and\n"
+        "may count what we do not have; no one vocabulary explains both differences, which have\n"
+        "opposite signs."
     )

@@ -58,6 +58,7 @@ def local_path(name: str) -> Path:
     if is_cached(name):
         return folder / name
     url = _MULTI30K + name.partition("/")[2]
+    pooch.get_logger().setLevel("WARNING")  # the bar says what pooch's own log would say again
     try:
         # pooch writes to a temporary file and moves it only once the checksum holds
         fetched = pooch.retrieve(
@@ -74,8 +75,6 @@ def local_path(name: str) -> Path:
 def _downloader() -> Any:
     import pooch
 
-    # the bar says what pooch's own log would say again
-    pooch.get_logger().setLevel("WARNING")
     return pooch.HTTPDownloader(progressbar=True, timeout=30)
 
 
