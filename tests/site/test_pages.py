@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
 # what MathJax has not typeset, or could not; empty on a page that is in order
@@ -129,11 +129,17 @@ def test_the_book_has_mathematics(browser: Browser, address: str, pages: list[st
     page.close()
 
 
-def test_search_works_without_a_network(browser: Browser, address: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "title"), [("attention", "Notation"), ("causal+mask", "5 · Attention")]
+)
+def test_search_works_without_a_network(
+    browser: Browser, address: str, words: str, title: str
+) -> None:
     page = browser.new_page()
-    page.goto(f"{address}/search.html?q=attention")
-    page.wait_for_selector("#search-results li a")
-    assert page.locator("#search-results li a", has_text="Notation").count() >= 1
+    page.goto(f"{address}/search.html?q={words}")
+    # results come one by one, so wait for the one that is asked for
+    found = page.locator("#search-results li a", has_text=title).first
+    expect(found).to_be_visible(timeout=20_000)
     page.close()
 
 
