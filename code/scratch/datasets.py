@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scratch.corpus import Splits, split_pairs
 from scratch.plumbing import checks
 from scratch.plumbing.fetch import read_lines
+from scratch.splits import Splits, split_pairs
 from scratch.tokens import Tokenizer
 
 __all__ = [
@@ -124,7 +124,7 @@ def grammar() -> Splits:
     """Return the book's own sentence pairs: 20,000 to train on, and 500 + 500 held out.
 
     Half of those held out are made of noun-adjective-verb combinations that training has seen,
-    half hold one that it has not.  See :func:`scratch.corpus.split_pairs`.
+    half hold one that it has not.  See :func:`scratch.splits.split_pairs`.
     """
     return split_pairs(20_000, 500, 500, seed=0)
 

@@ -16,11 +16,12 @@ from scratch.alignment import (
     train_ibm1,
     word_attention,
 )
-from scratch.corpus import SentencePair, Splits
+from scratch.corpus import SentencePair
 from scratch.datasets import grammar
 from scratch.plumbing.checkpoint import load_pretrained
 from scratch.plumbing.recipes import RECIPES
 from scratch.plumbing.trainer import Run
+from scratch.splits import Splits
 from scratch.translation import Translator
 
 

@@ -1,8 +1,9 @@
 """The words of the bilingual grammar: what they are called, how they bend, what they go with.
 
-Tables only; :mod:`scratch.corpus` makes sentences of them.  A noun has tags; an adjective and a
-verb name the tags (or the English nouns themselves) that they go with, so that nobody drinks a
-train.  Every French word that begins with "h" has a mute one: it elides like a vowel.
+Tables only; :mod:`scratch.plumbing.grammar` makes sentences of them.  A noun has tags; an
+adjective and a verb name the tags (or the English nouns themselves) that they go with, so that
+nobody drinks a train.  Every French word that begins with "h" has a mute one: it elides like a
+vowel.
 """
 
 from dataclasses import dataclass
