@@ -30,6 +30,7 @@ help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 book: $(READY) $(VENDOR)/.staged _build/.assets ## build the site into _build/html; warnings are errors
+	@$(BIN)/python -m press api
 	@# A page read with a warning must be read again next time, or the second run would pass.
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || { rm -rf _build/.doctrees _build/html/.doctrees; exit 1; }
 	@echo

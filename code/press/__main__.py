@@ -50,6 +50,7 @@ def build_parser() -> Parser:
     _add(commands, "cells", all_cells, "exempt cells, figures, outputs and parts of chapters")
     _add(commands, "chapters", chapters, "list the notebooks of _toc.yml, one path a line")
     _add_run(commands)
+    _add(commands, "api", reference, "write the pages of the API reference into book/api")
     return parser
 
 
@@ -110,6 +111,14 @@ def runs(book: Book, arguments: argparse.Namespace) -> list[str]:
                 f"{chapter.name} took {seconds:.1f} s, the limit is {arguments.limit} s"
             )
     return problems
+
+
+def reference(book: Book, arguments: argparse.Namespace) -> list[str]:
+    from press import api  # imports the whole of scratch
+
+    number, changed = api.write(book)
+    print(f"api: {number} pages, {changed} changed")
+    return []
 
 
 def _report(problems: list[str], command: str, success: str) -> list[str]:

@@ -21,6 +21,7 @@ QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+WAYS = [(scheme, width) for scheme in ("light", "dark") for width in ("wide", "narrow")]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -76,7 +77,15 @@ def browser() -> Iterator[Browser]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each built page: those of `_toc.yml`, the search page and the index."""
-    if "page_name" in metafunc.fixturenames:
-        names = [*built_pages(), "search.html", "genindex.html"]
-        metafunc.parametrize("page_name", names, ids=[n.removesuffix(".html") for n in names])
+    """Each built page, with the search page and the index, wide and narrow, light and dark.
+
+    Pages of the API reference are many and alike: each is opened in one of the four ways.
+    """
+    if "page_name" not in metafunc.fixturenames:
+        return
+    cases = []
+    for number, name in enumerate([*built_pages(), "search.html", "genindex.html"]):
+        ways = [WAYS[number % 4]] if name.startswith("book/api/") else WAYS
+        cases += [(name, scheme, width) for scheme, width in ways]
+    ids = [f"{name.removesuffix('.html')}-{scheme}-{width}" for name, scheme, width in cases]
+    metafunc.parametrize(("page_name", "scheme", "width"), cases, ids=ids)

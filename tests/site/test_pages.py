@@ -105,8 +105,6 @@ def look(
     }
 
 
-@pytest.mark.parametrize("width", list(WIDTHS))
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page(
     contexts: Callable[[str, str], BrowserContext],
     address: str, root: Path, page_name: str, scheme: str, width: str,

@@ -64,7 +64,7 @@ class Noun:
 
 @dataclass(frozen=True)
 class Adjective:
-    """``french``: masculine, feminine, their plurals, and the masculine before a vowel."""
+    """``french`` holds masculine, feminine, their plurals, and the masculine before a vowel."""
 
     english: str
     french: tuple[str, str, str, str, str]
@@ -74,7 +74,7 @@ class Adjective:
 
 @dataclass(frozen=True)
 class Verb:
-    """``english``: base, third person, past, -ing; persons: I, he, we, you, they, in this order."""
+    """``english`` holds base, third person, past and -ing; persons are I, he, we, you, they."""
 
     english: tuple[str, str, str, str]
     particle: str
@@ -90,7 +90,7 @@ class Verb:
 
     @property
     def name(self) -> str:
-        """What it is called in a table: "look at"."""
+        """What a table calls it, "look at"."""
         return f"{self.english[0]} {self.particle}".strip()
 
     @property
