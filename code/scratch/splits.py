@@ -3,14 +3,18 @@
 Chapter 11.
 """
 
+import hashlib
 import random
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scratch.corpus import SentencePair
 from scratch.plumbing import checks
 from scratch.plumbing.grammar import MOST_PAIRS, sample_pairs
 
-__all__ = ["Splits", "split_pairs"]
+__all__ = ["HeldOut", "Splits", "hold_out", "sentence_key", "split_pairs", "without_shared"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,53 @@ def split_pairs(n_train: int, n_seen: int, n_unseen: int, *, seed: int) -> Split
     for name, part, size in (("n_seen", seen, n_seen), ("n_unseen", unseen, n_unseen)):
         checks.require(len(part) == size, f"{name} is {size}, expected at most {len(part)} here")
     return Splits(tuple(train), tuple(seen), tuple(unseen))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """(Source, target) texts: those to train on, those to choose with, those to report on."""
+
+    train: list[tuple[str, str]]
+    dev: list[tuple[str, str]]
+    test: list[tuple[str, str]]
+
+
+def sentence_key(text: str) -> str:
+    """Return what all ways to write one sentence share: its letters and digits, in lower case."""
+    checks.instance("text", text, str)
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.findall(r"[^\W_]+", folded))
+
+
+def without_shared(
+    pairs: Iterable[tuple[str, str]], held: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return those of ``pairs`` that share neither side's :func:`sentence_key` with ``held``."""
+    sides = [{sentence_key(text) for text in side} for side in zip(*held, strict=True)]
+    sources, targets = sides or (set(), set())
+    return [
+        (source, target)
+        for source, target in pairs
+        if sentence_key(source) not in sources and sentence_key(target) not in targets
+    ]
+
+
+def hold_out(pairs: Sequence[tuple[str, str]], n_dev: int, n_test: int) -> HeldOut:
+    """Split ``pairs`` by a hash of the source sentence, so that its translations stay together.
+
+    ``n_dev`` and ``n_test`` count source sentences; of those that differ in signs only, one is
+    held out and the others are dropped.  Raises ValueError when no sentence is left to train on.
+    """
+    spelling: dict[str, str] = {}
+    for source, _ in pairs:
+        spelling.setdefault(sentence_key(source), source)
+    checks.between("n_dev + n_test", n_dev + n_test, 0, len(spelling) - 1)
+    order = sorted(spelling, key=lambda key: hashlib.sha256(key.encode()).digest())
+    test = {spelling[key] for key in order[:n_test]}
+    dev = {spelling[key] for key in order[n_test : n_test + n_dev]}
+    held = [pair for pair in pairs if pair[0] in test | dev]
+    return HeldOut(
+        without_shared(pairs, held),
+        [pair for pair in held if pair[0] in dev],
+        [pair for pair in held if pair[0] in test],
+    )

@@ -12,8 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import quick, refuses
-from scratch.datasets import Batch, Example, batches, collate, encode_pairs, multi30k, pad_rows
+from scratch.datasets import (
+    Batch,
+    Example,
+    batches,
+    collate,
+    encode_pairs,
+    group_references,
+    multi30k,
+    pad_rows,
+    read_tsv,
+    tatoeba,
+)
 from scratch.plumbing import fetch
+from scratch.splits import sentence_key
 from scratch.tokens import train_tokenizer
 from small import PAIRS, tokenizer
 
@@ -223,3 +235,64 @@ def test_real_captions_come_back_from_tokens() -> None:
     for pair in pairs:
         for text in pair:
             assert t.decode(t.encode(text)) == t.normalise(text)
+
+
+# -- Tatoeba, and files of one's own
+
+
+@pytest.fixture
+def tatoeba_in_cache() -> None:
+    if not fetch.is_cached("tatoeba/fra.txt"):
+        pytest.skip(f"tatoeba/fra.txt not in {fetch.cache_folder()} (or not whole)")
+
+
+@pytest.mark.usefixtures("tatoeba_in_cache")
+def test_tatoeba_is_split_by_english_sentence() -> None:
+    train, dev, test = (tatoeba(split) for split in ("train", "dev", "test"))
+    assert (len(train), len(dev), len(test)) == (72_370, 1_643, 1_502)
+    assert len(group_references(dev)) == len(group_references(test)) == 1_000
+    keys = [{sentence_key(english) for english, _ in part} for part in (train, dev, test)]
+    assert [len(k) for k in keys[1:]] == [1_000, 1_000]
+    assert not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
+    french = {sentence_key(french) for _, french in dev + test}
+    assert not french & {sentence_key(french) for _, french in train}
+    # the hash decides, and nothing that could differ from day to day
+    assert [english for english, _ in group_references(dev)[:3]] == [
+        "I'm ill.",
+        "Back off.",
+        "He's wet.",
+    ]
+    assert not any(f.endswith("Mes dents   ") for _, f in train + dev + test)
+
+
+def test_an_unknown_part_of_tatoeba_is_named() -> None:
+    refuses(lambda: tatoeba("val"), "split is 'val'", "'train', 'dev', 'test'")
+
+
+def test_translations_of_one_sentence_are_gathered() -> None:
+    pairs = [("Go!", "Va !"), ("I see.", "Je vois."), ("Go!", "Allez !"), ("Go!", "Va !")]
+    assert group_references(pairs) == [("Go!", ["Va !", "Allez !"]), ("I see.", ["Je vois."])]
+    assert group_references([]) == []
+
+
+def test_two_columns_are_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes("\ufeffGo.\tVa !\r\n L'été\u2028x \t Été\n".encode())
+    assert read_tsv(path) == [("Go.", "Va !"), (" L'été\u2028x ", " Été")]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "Go.", "Go.\t", "\tVa !", "Go.\t \t", "Go.\tVa !\tmore", "a b"]
+)
+def test_lines_that_are_no_pair_are_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text(f"Go.\tVa !\n{line}\nStop.\tStop.\n")
+    refuses(lambda: read_tsv(path), f"line 2 of {path} is {line!r}", "a tab")
+
+
+def test_files_that_hold_no_pairs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    refuses(lambda: read_tsv(tmp_path / "a"), "a is empty", "a pair")
+    refuses(lambda: read_tsv(tmp_path / "b"), "b'", "text file")
+    (tmp_path / "a").write_bytes(b"Go.\tVa !\nd\xe9\t\n")
+    refuses(lambda: read_tsv(tmp_path / "a"), "line 2", "UTF-8")

@@ -1,5 +1,6 @@
 """Files of others: whole and verified, or refused in a sentence that says what to do."""
 
+import gzip
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and no network: a download fails at once unless a test says otherwise."""
     monkeypatch.setenv("SCRATCH_DATA", str(tmp_path))
     monkeypatch.setattr(fetch, "_downloader", lambda: offline)
+    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
     return tmp_path
 
 
@@ -84,6 +86,39 @@ def test_a_damaged_file_is_replaced(cache: Path, monkeypatch: pytest.MonkeyPatch
     assert fetch.local_path(NAME).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_a_download_that_fails_is_tried_three_times(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect(monkeypatch, CONTENT)
+    urls: list[str] = []
+
+    def download(url: str, output_file: Any, pooch: Any) -> None:
+        urls.append(url)
+        if len(urls) <= failures:
+            raise ConnectionError
+        Path(output_file).write_bytes(CONTENT)
+
+    monkeypatch.setattr(fetch, "_downloader", lambda: download)
+    if failures < 3:
+        assert fetch.local_path(NAME).read_bytes() == CONTENT
+    else:
+        with pytest.raises(ValueError, match=r"could not be fetched \(ConnectionError\)"):
+            fetch.local_path(NAME)
+    assert len(urls) == min(failures + 1, 3)
+    assert len(set(urls)) == 1
+
+
+def test_every_file_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls: list[str] = []
+    monkeypatch.setattr(fetch, "_downloader", lambda: lambda url, file, pooch: urls.append(url))
+    for name in fetch.CHECKSUMS:
+        with pytest.raises(ValueError, match=f"SHA-256 {fetch.CHECKSUMS[name]}"):
+            fetch.local_path(name)
+        assert urls[-1].startswith("https://raw.githubusercontent.com/")
+        assert urls[-1].endswith(name.partition("/")[2])
+
+
 def test_a_download_that_is_something_else_is_not_kept(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +136,27 @@ def test_a_cache_that_cannot_be_written_is_said(
     says_what_to_do(cache)
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.gz"])
+def test_lines_end_at_newlines_and_nowhere_else(cache: Path, name: str) -> None:
+    text = "\ufeffun\r\n\nL'\u00e9t\u00e9\u2028\x85\x0b \rdeux\n trois"
+    write = gzip.compress if name.endswith(".gz") else bytes
+    (cache / name).write_bytes(write(text.encode()))
+    expected = ["un", "", "L'\u00e9t\u00e9\u2028\x85\x0b \rdeux", " trois"]
+    assert fetch.text_lines(cache / name) == expected
+    (cache / name).write_bytes(write(b""))
+    assert fetch.text_lines(cache / name) == []
+
+
+def test_files_that_are_no_text_are_refused(cache: Path) -> None:
+    refuses(lambda: fetch.text_lines(cache / "missing"), "missing", "a text file")
+    refuses(lambda: fetch.text_lines(cache), "a text file")
+    (cache / "a").write_bytes(b"un\nd\xe9\n")
+    refuses(lambda: fetch.text_lines(cache / "a"), "line 2 of", "not UTF-8")
+    for damaged in (b"un", gzip.compress(b"un" * 99)[:-9]):
+        (cache / "a.gz").write_bytes(damaged)
+        refuses(lambda: fetch.text_lines(cache / "a.gz"), "a.gz", "a text file")
+
+
 def test_unknown_names_are_refused() -> None:
     for name in ("val.en.gz", "../../etc/passwd", "", None):
         refuses(lambda n=name: fetch.local_path(n), f"name is {name!r}")  # type: ignore[misc]
@@ -115,10 +171,12 @@ def test_the_cache_has_a_place_of_its_own(monkeypatch: pytest.MonkeyPatch, cache
     assert "tested-transformer" in str(fetch.cache_folder())
 
 
-def test_every_checksum_is_one_and_every_file_comes_in_two_languages() -> None:
+def test_every_checksum_is_one_and_every_caption_file_comes_in_two_languages() -> None:
     for name, checksum in fetch.CHECKSUMS.items():
         assert len(checksum) == 64
         assert int(checksum, 16) >= 0
+        if not name.startswith("multi30k/"):
+            continue
         other = name.replace(".en.", ".fr.") if ".en." in name else name.replace(".fr.", ".en.")
         assert other != name
         assert other in fetch.CHECKSUMS
@@ -130,7 +188,8 @@ def test_a_real_download_that_fails_is_quiet_and_quick(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("SCRATCH_DATA", str(cache))
-    monkeypatch.setattr(fetch, "_MULTI30K", "http://127.0.0.1:9/")  # where nothing listens
+    monkeypatch.setattr(fetch, "_GITHUB", "http://127.0.0.1:9/")  # where nothing listens
+    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
     with pytest.raises(ValueError, match="could not be fetched"):
         fetch.local_path(NAME)
     assert capfd.readouterr().err == ""

@@ -1,8 +1,11 @@
 """Splits: nothing held out was trained on."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from scratch.splits import split_pairs
+from reference import quick, refuses
+from scratch.splits import hold_out, sentence_key, split_pairs, without_shared
 
 
 @pytest.mark.parametrize("sizes", [(3_000, 200, 200), (500, 20, 60)])
@@ -26,3 +29,53 @@ def test_sizes_that_cannot_be_had_are_refused() -> None:
             split_pairs(*sizes, seed=0)
     with pytest.raises(ValueError, match="expected at most"):
         split_pairs(2, 500, 500, seed=0)
+
+
+# -- sentences of others
+
+
+def test_a_key_is_what_all_ways_to_write_a_sentence_share() -> None:
+    assert sentence_key("Don\u2019t go\u202f!") == sentence_key(" don't GO.") == "don t go"
+    assert sentence_key("\u00c9t\u00e9") == sentence_key("e\u0301te\u0301") == "\u00e9t\u00e9"
+    assert sentence_key("It's 8_30") == "it s 8 30"
+    assert sentence_key("...") == ""
+    assert sentence_key("ou") != sentence_key("o\u00f9")
+    refuses(lambda: sentence_key(None), "text is a NoneType")  # type: ignore[arg-type]
+
+
+def test_pairs_that_share_a_side_are_left_out() -> None:
+    pairs = [("Go.", "Va !"), ("Leave.", "Pars."), ("Off!", "pars"), ("Run.", "Cours.")]
+    assert without_shared(pairs, [("go", "x"), ("y", "PARS !")]) == [("Run.", "Cours.")]
+    assert without_shared(pairs, []) == pairs
+    assert without_shared([], pairs) == []
+
+
+words = st.sampled_from(["a", "b", "c", "A!", "b?", "d", "e f", "E, f", "g"])
+
+
+@quick
+@given(st.lists(st.tuples(words, words), max_size=30), st.integers(0, 3), st.integers(0, 3))
+def test_nothing_held_out_is_trained_on(
+    pairs: list[tuple[str, str]], n_dev: int, n_test: int
+) -> None:
+    if len({sentence_key(source) for source, _ in pairs}) <= n_dev + n_test:
+        refuses(lambda: hold_out(pairs, n_dev, n_test), "n_dev + n_test is")
+        return
+    held = hold_out(pairs, n_dev, n_test)
+    sources = [{sentence_key(s) for s, _ in part} for part in (held.dev, held.test, held.train)]
+    assert [len(keys) for keys in sources[:2]] == [n_dev, n_test]
+    assert not (sources[0] & sources[1] or (sources[0] | sources[1]) & sources[2])
+    assert len({source for source, _ in held.dev + held.test}) == n_dev + n_test
+    targets = {sentence_key(target) for _, target in held.dev + held.test}
+    assert not targets & {sentence_key(target) for _, target in held.train}
+    for part in (held.dev, held.test):  # all translations of a sentence that is held out
+        assert {p for p in pairs if p[0] in dict(part)} == set(part)
+    assert hold_out(pairs, n_dev, n_test) == held
+    assert set(hold_out(pairs[::-1], n_dev, n_test).train) <= set(pairs)
+
+
+def test_more_dev_sentences_leave_the_test_sentences_alone() -> None:
+    pairs = [(f"sentence {i}", f"phrase {i}") for i in range(50)]
+    assert hold_out(pairs, 5, 10).test == hold_out(pairs, 20, 10).test
+    assert hold_out(pairs, 50 - 1, 0).train
+    refuses(lambda: hold_out(pairs, 50, 0), "n_dev + n_test is 50", "0 to 49")

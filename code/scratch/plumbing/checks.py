@@ -18,6 +18,7 @@ __all__ = [
     "batch_rows",
     "between",
     "divisible",
+    "finite",
     "flag",
     "fraction",
     "id_batch",
@@ -104,6 +105,15 @@ def number(
     bound = "" if minimum == -math.inf else f" {'above' if above else 'of at least'} {minimum:g}"
     bound += "" if maximum == sys.float_info.max else f" and at most {maximum:g}"
     require(good, f"{name} is {value!r}, expected a finite number{bound}")
+
+
+def finite(name: str, value: float) -> None:
+    """``value``, which training has computed, is a finite number; else say what to try."""
+    require(
+        math.isfinite(value),
+        f"{name} is {value}, expected a finite number; no weight was changed: try a lower "
+        "peak_rate, more warmup_steps, a smaller clip_norm or float32 instead of bf16",
+    )
 
 
 def fraction(name: str, value: Any) -> None:

@@ -2,17 +2,23 @@
 
 import gzip
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from scratch.plumbing import checks
 
-__all__ = ["CHECKSUMS", "cache_folder", "is_cached", "local_path", "read_lines"]
+__all__ = ["CHECKSUMS", "cache_folder", "is_cached", "local_path", "read_lines", "text_lines"]
 
-_MULTI30K = (
-    "https://raw.githubusercontent.com/multi30k/dataset/"
-    "a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
-)
+_GITHUB = "https://raw.githubusercontent.com/"
+_FOLDERS = {  # of the web, by folder of the cache
+    "multi30k": "multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/",
+    "tatoeba": (
+        "Soubhagya264/Language_Translator-Encoder-Decoder-/"
+        "f6c89651306aa93d2f0f0447ce15b553a530abb0/"
+    ),
+}
+PAUSES = (1.0, 3.0)  # seconds before a second and a third attempt at a download
 CHECKSUMS = {
     "multi30k/train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
     "multi30k/train.fr.gz": "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
@@ -24,6 +30,7 @@ CHECKSUMS = {
     "multi30k/test_2016_flickr.fr.gz": (
         "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"
     ),
+    "tatoeba/fra.txt": "ab1d28db65ab062e06d7fc3b399872d431becfb8af152268dc4b6cdf50260530",
 }
 
 
@@ -52,24 +59,36 @@ def local_path(name: str) -> Path:
     Raises ValueError for a name that the book does not know, and when the file is neither in
     the cache nor to be had: the message says what to put where.
     """
-    import pooch
-
     folder = cache_folder()
     if is_cached(name):
         return folder / name
-    url = _MULTI30K + name.partition("/")[2]
-    pooch.get_logger().setLevel("WARNING")  # the bar says what pooch's own log would say again
+    part, _, file_name = name.partition("/")
+    url = _GITHUB + _FOLDERS[part] + file_name
     try:
-        # pooch writes to a temporary file and moves it only once the checksum holds
-        fetched = pooch.retrieve(
-            url, CHECKSUMS[name], fname=name, path=folder, downloader=_downloader()
-        )
+        return _fetch(url, name, folder)
     except Exception as error:  # noqa: BLE001 - whatever the network does, say what helps
         raise ValueError(
             f"{name} is not whole in {folder} and could not be fetched ({type(error).__name__}): "
             f"save {url}, SHA-256 {CHECKSUMS[name]}, as {folder / name}"
         ) from None
-    return Path(fetched)
+
+
+def _fetch(url: str, name: str, folder: Path) -> Path:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # the bar says what pooch's own log would say again
+    for pause in (*PAUSES, None):
+        try:
+            # pooch writes to a temporary file and moves it only once the checksum holds
+            fetched = pooch.retrieve(
+                url, CHECKSUMS[name], fname=name, path=folder, downloader=_downloader()
+            )
+            return Path(fetched)
+        except OSError:  # what the network or the disk does; a wrong checksum is a ValueError
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _downloader() -> Any:
@@ -79,6 +98,23 @@ def _downloader() -> Any:
 
 
 def read_lines(name: str) -> list[str]:
-    """Return the lines of the gzipped text file ``name``, without their ends."""
-    with gzip.open(local_path(name), "rt", encoding="utf-8") as file:
-        return [line.rstrip("\n") for line in file]
+    """Return the lines of the text file ``name`` of the cache, without their ends."""
+    return text_lines(local_path(name))
+
+
+def text_lines(path: str | Path) -> list[str]:
+    """Return the lines of a UTF-8 text file, gzipped if its name ends in .gz, without their ends.
+
+    A line ends at a newline and nowhere else.  Raises ValueError when ``path`` is no such file.
+    """
+    opener = gzip.open if str(path).endswith(".gz") else open
+    try:
+        with opener(path, "rb") as file:
+            text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"line {line} of {path} is not UTF-8, expected UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise ValueError(f"path is {str(path)!r}, expected a text file ({error})") from None
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
