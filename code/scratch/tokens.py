@@ -14,7 +14,9 @@ from scratch.plumbing import checks
 
 __all__ = ["BOS", "EOS", "PAD", "Tokenizer", "byte_pair_backend", "train_tokenizer"]
 
-PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"  # ids 0, 1 and 2 in every vocabulary
+PAD = "<pad>"  # id 0 in every vocabulary
+BOS = "<bos>"  # id 1
+EOS = "<eos>"  # id 2
 
 # A word with the space before it and, in French, the apostrophe that ends it (l', qu'); a digit;
 # a run of signs; spaces left over.  No merge crosses these borders: "l'homme" stays two words.
