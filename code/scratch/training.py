@@ -5,7 +5,7 @@ Chapter 12.  Paper: section 5, "Training".
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,22 +19,28 @@ from scratch.transformer import Transformer
 __all__ = [
     "StepRecord",
     "TrainingConfig",
+    "batch_loss",
+    "count_tokens",
     "endless_batches",
     "inverse_sqrt_rate",
     "label_smoothed_loss",
     "linear_rate",
     "make_optimizer",
+    "numbered_step",
     "train",
     "train_step",
 ]
+
+LossOf = Callable[[Transformer, Batch, float], Tensor]  # (model, batch, label smoothing)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How to train: how long, in what portions, at what rate, with what regularisation.
 
-    ``max_tokens`` is the size of a batch in padded tokens; ``peak_rate`` is reached after
-    ``warmup_steps``; ``schedule`` is "inverse_sqrt" (the paper) or "linear" (down to zero).
+    ``max_tokens`` is the size of a batch in padded tokens, and ``accumulate`` the number of
+    batches to one update; ``peak_rate`` is reached after ``warmup_steps``; ``schedule`` is
+    "inverse_sqrt" (the paper) or "linear" (down to zero).
     """
 
     steps: int
@@ -45,9 +51,10 @@ class TrainingConfig:
     label_smoothing: float = 0.1
     clip_norm: float = 1.0
     seed: int = 0
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "max_tokens", "warmup_steps"):
+        for name in ("steps", "max_tokens", "warmup_steps", "accumulate"):
             checks.at_least(name, getattr(self, name), 1)
         checks.between("seed", self.seed, 0, 2**32 - 1)
         checks.number("peak_rate", self.peak_rate, 0.0, above=True)
@@ -119,24 +126,46 @@ def make_optimizer(model: torch.nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
 
 
-def train_step(
-    model: Transformer, batch: Batch, optimizer: torch.optim.Optimizer, config: TrainingConfig
-) -> tuple[float, float]:
-    """Do one forward pass, backward pass and update; return the loss and the gradient's norm.
+def count_tokens(batch: Batch, pad_id: int) -> int:
+    """Return how many tokens ``batch`` asks the model to predict: its labels less the padding."""
+    return int((batch.labels != pad_id).sum())
 
-    Raises ValueError, and changes no weight, when either is not a finite number.
-    """
+
+def batch_loss(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
+    """Return the mean loss per target token of ``batch``; padding is scored nowhere."""
     hidden = model.hidden(batch.source, batch.target)  # (B, T, D)
-    real = batch.labels != model.config.pad_id  # (B, T): padding is scored nowhere
+    real = batch.labels != model.config.pad_id  # (B, T)
     logits = model.output.logits(hidden[real])  # (N, V)
-    loss = label_smoothed_loss(logits, batch.labels[real], config.label_smoothing)
-    checks.number("loss", loss.item())
+    return label_smoothed_loss(logits, batch.labels[real], smoothing)
+
+
+def train_step(
+    model: Transformer,
+    parts: Sequence[Batch],
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    *,
+    loss_of: LossOf = batch_loss,
+) -> tuple[float, float]:
+    """Do one update from the batches ``parts``; return the loss and the gradient's norm.
+
+    Each part adds its gradient, weighted by its share of the tokens, so that the sum is that of
+    one large batch, in the memory of a small one.  Raises ValueError, and changes no weight,
+    when loss or gradient is not a finite number.
+    """
+    checks.require(len(parts) > 0, "parts is empty, expected at least one batch")
+    counts = [count_tokens(part, model.config.pad_id) for part in parts]
     optimizer.zero_grad()
-    loss.backward()
+    total = 0.0
+    for part, count in zip(parts, counts, strict=True):
+        loss = loss_of(model, part, config.label_smoothing) * (count / sum(counts))
+        checks.finite("loss", loss.item())
+        loss.backward()
+        total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm).item()
-    checks.number("gradient norm", norm)
+    checks.finite("gradient norm", norm)
     optimizer.step()
-    return loss.item(), norm
+    return total, norm
 
 
 def endless_batches(
@@ -146,6 +175,33 @@ def endless_batches(
     for epoch in itertools.count(1):
         for batch in batches(examples, max_tokens=config.max_tokens, seed=config.seed + epoch):
             yield epoch, batch
+
+
+def numbered_step(
+    model: Transformer,
+    parts: Sequence[Batch],
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    *,
+    step: int,
+    epoch: int,
+    loss_of: LossOf = batch_loss,
+) -> StepRecord:
+    """Do update number ``step`` at the rate and with the dropout that belong to its number.
+
+    Dropout is drawn from a state made of seed and step, so that the step can be repeated.  An
+    error says where in the run it happened.
+    """
+    torch.manual_seed(config.seed * 1_000_003 + step)
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate(step)
+    try:
+        loss, norm = train_step(model, parts, optimizer, config, loss_of=loss_of)
+    except ValueError as error:
+        shapes = " and ".join(str(tuple(part.target.shape)) for part in parts)
+        raise ValueError(f"step {step}, epoch {epoch}, batch {shapes}: {error}") from error
+    tokens = sum(count_tokens(part, model.config.pad_id) for part in parts)
+    return StepRecord(step, epoch, loss, config.rate(step), norm, tokens)
 
 
 def train(
@@ -158,19 +214,13 @@ def train(
 ) -> Iterator[StepRecord]:
     """Train ``model`` in place, one optimiser step per value drawn from this iterator.
 
-    Step n draws its dropout from a state made of seed and n, so that a run that begins at
-    ``start``, with the model and optimizer of that step, repeats the rest exactly.
+    A run that begins at ``start``, with the model and optimizer of that step, repeats the rest
+    exactly.
     """
     checks.at_least("start", start, 0)
     optimizer = optimizer or make_optimizer(model)
     model.train()
-    plan = itertools.islice(endless_batches(examples, config), config.steps)
-    for step, (epoch, batch) in enumerate(plan, start=1):
-        if step <= start:
-            continue
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = config.rate(step)
-        loss, norm = train_step(model, batch, optimizer, config)
-        tokens = int((batch.labels != model.config.pad_id).sum())
-        yield StepRecord(step, epoch, loss, config.rate(step), norm, tokens)
+    stream = itertools.islice(endless_batches(examples, config), start * config.accumulate, None)
+    for step in range(start + 1, config.steps + 1):
+        (epoch, *_), parts = zip(*itertools.islice(stream, config.accumulate), strict=True)
+        yield numbered_step(model, parts, optimizer, config, step=step, epoch=epoch)

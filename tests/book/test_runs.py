@@ -8,6 +8,7 @@ import torch
 from scratch.plumbing import fetch
 from scratch.plumbing.recipes import RECIPES
 from scratch.plumbing.trainer import Run, read_log
+from scratch.training import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 LOGS = {
@@ -21,7 +22,7 @@ def test_the_log_belongs_to_the_recipe_as_it_stands(name: str) -> None:
     header, *entries = read_log(LOGS[name])
     recipe = RECIPES[name]
     assert header["recipe"] == name
-    assert header["training"] == recipe.training.to_dict()
+    assert TrainingConfig(**header["training"]) == recipe.training
     assert {key: header["model"][key] for key in recipe.model} == recipe.model
     assert entries[-1]["step"] == recipe.training.steps
 

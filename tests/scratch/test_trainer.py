@@ -247,7 +247,7 @@ def test_checkpoints_of_other_runs_are_refused(died: Path, monkeypatch: pytest.M
     tensors = load_file(path)
     save_file(tensors, path)
     refuses_to_resume(died, "another recipe")
-    metadata = {"step": "10", "recipe": repr(TINY)}
+    metadata = {"step": "10", "recipe": TINY.to_json()}
     missing = dict(tensors)
     missing.pop("optimizer.source_embedding.weight/exp_avg")
     for wrong in (

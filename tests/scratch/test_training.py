@@ -161,6 +161,8 @@ def test_bad_arguments_of_rates_are_named() -> None:
         ("steps", 1.5),
         ("steps", "10"),
         ("max_tokens", 0),
+        ("accumulate", 0),
+        ("accumulate", 2.0),
         ("peak_rate", 0.0),
         ("peak_rate", math.nan),
         ("peak_rate", math.inf),
@@ -204,7 +206,7 @@ def test_a_step_is_pytorchs_adam_on_pytorchs_loss() -> None:
     for group in adam.param_groups:
         group["lr"] = 0.01
     for _ in range(3):
-        loss, norm = train_step(ours, batch, adam, CONFIG)
+        loss, norm = train_step(ours, [batch], adam, CONFIG)
         logits = theirs(batch.source, batch.target).flatten(0, 1)
         expected = F.cross_entropy(
             logits, batch.labels.flatten(), ignore_index=0, label_smoothing=0.1
@@ -223,7 +225,7 @@ def test_a_step_is_pytorchs_adam_on_pytorchs_loss() -> None:
 def test_gradients_are_clipped() -> None:
     m = book_model()
     config = dataclasses.replace(CONFIG, clip_norm=0.01)
-    _, norm = train_step(m, collate(examples(), 0), make_optimizer(m), config)
+    _, norm = train_step(m, [collate(examples(), 0)], make_optimizer(m), config)
     assert norm > 0.01  # what is reported is the norm before
     clipped = torch.stack([p.grad.norm() for p in m.parameters() if p.grad is not None]).norm()
     assert clipped.item() == pytest.approx(0.01, rel=1e-3)
@@ -236,7 +238,7 @@ def test_padding_changes_neither_loss_nor_gradient() -> None:
     results = []
     for each in (batch, wider):
         m = book_model(dtype=torch.float64)
-        loss, norm = train_step(m, each, make_optimizer(m), CONFIG)
+        loss, norm = train_step(m, [each], make_optimizer(m), CONFIG)
         results.append((loss, norm, [p.grad for p in m.parameters()]))
     (loss, norm, gradients), (wide_loss, wide_norm, wide_gradients) = results
     assert loss == pytest.approx(wide_loss, abs=1e-12)
@@ -254,7 +256,7 @@ def test_a_loss_that_is_no_number_changes_nothing(damage: float) -> None:
         next(iter(m.parameters()))[5, 0] = damage
     before = weights(m)
     batch = collate([Example([5, 2], [1, 5, 2])], 0)
-    refuses(lambda: train_step(m, batch, make_optimizer(m), CONFIG), "loss is")
+    refuses(lambda: train_step(m, [batch], make_optimizer(m), CONFIG), "loss is")
     assert same([w.nan_to_num() for w in before], [w.nan_to_num() for w in weights(m)])
 
 
@@ -264,7 +266,7 @@ def test_a_gradient_that_is_no_number_changes_nothing() -> None:
     parameter.register_hook(lambda g: g * math.inf)
     before = weights(m)
     batch = collate(examples(), 0)
-    refuses(lambda: train_step(m, batch, make_optimizer(m), CONFIG), "gradient norm is")
+    refuses(lambda: train_step(m, [batch], make_optimizer(m), CONFIG), "gradient norm is")
     assert same(before, weights(m))
 
 
@@ -272,9 +274,31 @@ def test_a_batch_with_nothing_to_predict_is_refused() -> None:
     m = book_model()
     ids = torch.ones(2, 3, dtype=torch.int64)
     with pytest.raises(ValueError, match="length 0"):
-        train_step(m, Batch(ids, ids, ids * 0), make_optimizer(m), CONFIG)
+        train_step(m, [Batch(ids, ids, ids * 0)], make_optimizer(m), CONFIG)
     with pytest.raises(ValueError, match="id 999"):
-        train_step(m, Batch(ids, ids, ids * 999), make_optimizer(m), CONFIG)
+        train_step(m, [Batch(ids, ids, ids * 999)], make_optimizer(m), CONFIG)
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    """Three uneven parts give the loss, the gradient and the step of one batch."""
+    results = []
+    for cuts in ([8], [1, 5, 8]):
+        m = book_model(dtype=torch.float64)
+        parts = [collate(examples()[a:b], 0) for a, b in itertools.pairwise([0, *cuts])]
+        loss, norm = train_step(m, parts, make_optimizer(m), CONFIG)
+        results.append((loss, norm, [p.grad for p in m.parameters()]))
+    (loss, norm, gradients), (sum_loss, sum_norm, sum_gradients) = results
+    assert loss == pytest.approx(sum_loss, abs=1e-12)
+    assert norm == pytest.approx(sum_norm, abs=1e-12)
+    for a, b in zip(gradients, sum_gradients, strict=True):
+        assert a is not None
+        assert b is not None
+        assert_same(a, b, "gradient")
+
+
+def test_a_step_of_no_parts_is_refused() -> None:
+    m = book_model()
+    refuses(lambda: train_step(m, [], make_optimizer(m), CONFIG), "parts is empty")
 
 
 # -- a run
@@ -289,6 +313,29 @@ def test_epochs_are_counted_and_shuffled_anew() -> None:
     first = [b.source.tolist() for e, b in plan if e == 1]
     second = [b.source.tolist() for e, b in plan if e == 2]
     assert first != second
+
+
+def test_batches_are_accumulated() -> None:
+    config = dataclasses.replace(CONFIG, accumulate=3, steps=5)
+    records = list(train(book_model(), examples(), config))
+    single = [
+        int((b.labels != 0).sum())
+        for _, b in itertools.islice(endless_batches(examples(), CONFIG), 15)
+    ]
+    assert [r.tokens for r in records] == [sum(single[n : n + 3]) for n in range(0, 15, 3)]
+
+
+def test_a_run_that_diverges_says_where_and_what_to_try() -> None:
+    m = book_model()
+    run = train(m, examples(), CONFIG)
+    assert [next(run).step for _ in range(4)] == [1, 2, 3, 4]
+    with torch.no_grad():
+        m.decoder.final_norm.shift.fill_(math.nan)
+    before = weights(m)
+    refuses(
+        lambda: next(run), "step 5, epoch ", "batch (", "loss is nan", "lower peak_rate", "warmup"
+    )
+    assert same([w.nan_to_num() for w in before], [w.nan_to_num() for w in weights(m)])
 
 
 def test_records_say_what_happened() -> None:

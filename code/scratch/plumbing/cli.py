@@ -67,16 +67,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     c.add_argument("--beam", type=int, default=5, metavar="N", help="beam size (%(default)s)")
     c.add_argument("--length-penalty", type=float, default=0.6, metavar="A", help="(%(default)s)")
+    c.add_argument("--batch-size", type=int, metavar="N", help="lines at a time (all, sorted)")
     c.add_argument(
         "--attention", metavar="FILE", help="draw the first line's attention (.png, .svg)"
     )
     c.set_defaults(run=_translate)
 
     c = commands.add_parser("train", help="train one of the book's recipes")
-    c.add_argument("recipe", help="grammar or multi30k")
+    c.add_argument("recipe", help="grammar, multi30k or en-fr")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument("--threads", type=int, default=2, metavar="N", help="(%(default)s)")
+    c.add_argument("--tsv", metavar="FILE", help="train on a file of two columns instead")
+    c.add_argument("--begin-with", metavar="DIR", help="begin with a finished run's weights")
+    c.add_argument("--batch-size", type=int, metavar="N", help="tokens in a batch")
+    c.add_argument("--steps", type=int, metavar="N", help="how many updates")
+    c.add_argument("--seed", type=int, metavar="N", help="of weights, order and dropout")
+    c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 (cuda)")
+    c.add_argument("--compile", action="store_true", help="translate the model first")
     c.set_defaults(run=_train)
 
     c = commands.add_parser("evaluate", help="BLEU and chrF of a model on a Multi30k split")
@@ -93,14 +102,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _translate(arguments: argparse.Namespace) -> None:
-    from scratch.translation import Translator
+    from scratch.plumbing import checks
+    from scratch.translation import Translation, Translator
 
     _check_search(arguments)
+    size = sys.maxsize if arguments.batch_size is None else arguments.batch_size
+    checks.at_least("--batch-size", size, 1)
     translator = Translator.from_pretrained(arguments.model)
     lines = _read_lines()
-    found = translator.translate(
-        lines, beam_size=arguments.beam, length_penalty=arguments.length_penalty
-    )
+    found: list[Translation] = []
+    for start in range(0, len(lines), size):
+        found += translator.translate(
+            lines[start : start + size],
+            beam_size=arguments.beam,
+            length_penalty=arguments.length_penalty,
+        )
     for translation in found:
         print(" ".join(translation.text.split()))  # one line out for each line in, whatever it is
     if arguments.attention:
@@ -124,12 +140,20 @@ def _train(arguments: argparse.Namespace) -> None:
     import torch
 
     from scratch.plumbing import checks
-    from scratch.plumbing.trainer import start_run
+    from scratch.plumbing.engine import Machine
+    from scratch.plumbing.trainer import Changes, start_run
 
     checks.between("--threads", arguments.threads, 1, 1024)
     torch.set_num_threads(arguments.threads)
-    command = shlex.join(["python", "-m", "scratch", *arguments.words])
-    start_run(arguments.recipe, Path(arguments.out), resume=arguments.resume, command=command)
+    a = arguments
+    start_run(
+        a.recipe,
+        Path(a.out),
+        resume=a.resume,
+        command=shlex.join(["python", "-m", "scratch", *a.words]),
+        changes=Changes(a.tsv, a.batch_size, a.steps, a.seed, a.begin_with),
+        machine=Machine(a.device, a.bf16, a.compile),
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,16 @@
 """What the recipes train on and are watched with: the book's corpora, by name, kept apart."""
 
-from scratch.datasets import grammar, multi30k, tatoeba
-from scratch.plumbing.everyday import everyday_sentences
-from scratch.splits import sentence_key, without_shared
+import hashlib
+from pathlib import Path
 
-__all__ = ["held_out_pairs", "load_pairs", "without_sources"]
+from scratch.datasets import grammar, group_references, multi30k, read_tsv, tatoeba
+from scratch.plumbing.everyday import everyday_sentences
+from scratch.plumbing.fetch import CHECKSUMS
+from scratch.splits import HeldOut, hold_out, sentence_key, without_shared
+
+__all__ = ["TSV", "checksums_of", "dev_sets", "held_out_pairs", "load_pairs", "without_sources"]
+
+TSV = "tsv:"  # the corpus "tsv:FILE" is any file of two columns
 
 
 def load_pairs(corpus: str) -> list[tuple[str, str]]:
@@ -12,14 +18,41 @@ def load_pairs(corpus: str) -> list[tuple[str, str]]:
 
     "grammar"; "multi30k", the official 29,000 captions; or "en-fr", Multi30k and Tatoeba
     together: without pairs that share a side with any sentence held out of either, and without
-    the everyday sentences.
+    the everyday sentences; or "tsv:FILE", less its :func:`dev_sets`.
     """
+    if corpus.startswith(TSV):
+        return _split_file(corpus).train
     if corpus == "grammar":
         return [(pair.english_text, pair.french_text) for pair in grammar().train]
     if corpus == "multi30k":
         return multi30k("train")
     pairs = without_shared(multi30k("train") + tatoeba("train"), held_out_pairs())
     return without_sources(pairs, [s.english for s in everyday_sentences()])
+
+
+def dev_sets(corpus: str) -> dict[str, list[tuple[str, list[str]]]]:
+    """Return what a run on ``corpus`` is watched with, by name: sources with their references."""
+    if corpus.startswith(TSV):
+        return {"dev": group_references(_split_file(corpus).dev)}
+    if corpus == "en-fr":
+        parts = {"multi30k": multi30k("val"), "tatoeba": tatoeba("dev")}
+        return {name: group_references(pairs) for name, pairs in parts.items()}
+    return {}
+
+
+def _split_file(corpus: str) -> HeldOut:
+    """Hold out a twentieth of a file's sentences, 1,000 at most; drop what they share."""
+    pairs = read_tsv(corpus.removeprefix(TSV))
+    return hold_out(pairs, n_dev=min(1_000, len({source for source, _ in pairs}) // 20), n_test=0)
+
+
+def checksums_of(corpus: str) -> dict[str, str]:
+    """Return the SHA-256 of every file that ``corpus`` is read from."""
+    if corpus.startswith(TSV):
+        content = Path(corpus.removeprefix(TSV)).read_bytes()
+        return {corpus: hashlib.sha256(content).hexdigest()}
+    folders = {"multi30k": ("multi30k/",), "en-fr": ("multi30k/", "tatoeba/")}.get(corpus, ())
+    return {name: digest for name, digest in CHECKSUMS.items() if name.startswith(folders)}
 
 
 def held_out_pairs() -> list[tuple[str, str]]:

@@ -1,18 +1,42 @@
 """The runs that the book records: which data, which sizes, how long, by name."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from scratch.plumbing import checks
+from scratch.plumbing.fast import Dropout
 from scratch.training import TrainingConfig
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["RECIPES", "Extras", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a long run adds to the taught loop; such a run uses the fast step.
+
+    ``bpe_dropout`` is the chance that a merge is left out; ``average`` the number of epochs, the
+    last ones, whose weights are averaged at the end; ``patience`` the number of epochs without a
+    better BLEU on the dev sentences after which a run stops, 0 for never.
+    """
+
+    dropout: Dropout = field(default_factory=Dropout)
+    bpe_dropout: float = 0.0
+    average: int = 1
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        checks.fraction("bpe_dropout", self.bpe_dropout)
+        checks.at_least("average", self.average, 1)
+        checks.at_least("patience", self.patience, 0)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides a run but the machine: ``corpus``, model and training.
 
-    ``stored_as`` is the precision that the finished weights are written in.
+    ``stored_as`` is the precision that the finished weights are written in; without ``extras``
+    a run is the taught loop, :func:`scratch.training.train`.
     """
 
     corpus: str
@@ -20,6 +44,26 @@ class Recipe:
     training: TrainingConfig
     model: dict[str, Any] = field(default_factory=dict)
     stored_as: str = "float32"
+    extras: Extras | None = None
+
+    def to_json(self) -> str:
+        """Return everything as JSON, for :meth:`from_json`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Read what :meth:`to_json` wrote; a field that is younger gets its default.
+
+        Raises ValueError for anything else.
+        """
+        try:
+            found = json.loads(text)
+            extras, training = found.pop("extras", None), TrainingConfig(**found.pop("training"))
+            if extras is not None:
+                extras = Extras(**(extras | {"dropout": Dropout(**extras["dropout"])}))
+            return cls(training=training, extras=extras, **found)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"recipe is {text[:40]!r}, expected a recipe as JSON") from error
 
 
 RECIPES = {
@@ -69,5 +113,31 @@ RECIPES = {
             "max_len": 128,
             "norm": "pre",
         },
+    ),
+    # The translator of the book, first stage.  Sizes after the Transformer-Tiny of Wu et al.
+    # (2021), but twice as wide, since one model serves captions and everyday sentences.
+    "en-fr": Recipe(
+        corpus="en-fr",
+        vocab_size=8_000,
+        training=TrainingConfig(
+            steps=6_000,
+            max_tokens=4_096,
+            peak_rate=2e-3,
+            warmup_steps=1_000,
+            schedule="inverse_sqrt",
+            label_smoothing=0.1,
+            seed=1,
+        ),
+        model={
+            "d_model": 256,
+            "n_heads": 4,
+            "d_ff": 512,
+            "n_encoder_layers": 4,
+            "n_decoder_layers": 3,
+            "dropout": 0.3,
+            "max_len": 128,
+            "norm": "pre",
+        },
+        extras=Extras(dropout=Dropout(residual=0.3), bpe_dropout=0.1, average=5),
     ),
 }

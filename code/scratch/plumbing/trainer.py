@@ -1,9 +1,12 @@
 """A training run on disk: a progress bar, a log, a checkpoint that Ctrl-C cannot break.
 
 The folder of a run holds ``log.jsonl`` (a first line that says what ran, then losses),
-``checkpoint.safetensors`` while it is under way, and the model once it has ended.
+``checkpoint.safetensors`` while it is under way, and the model once it has ended; a run with
+extras also the weights of its last epochs.
 """
 
+import hashlib
+import itertools
 import json
 import os
 import platform
@@ -12,8 +15,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,72 +26,135 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from scratch.datasets import Example, encode_pairs, grammar, multi30k
+from scratch.datasets import Example, encode_pairs
 from scratch.plumbing import checks
-from scratch.plumbing.checkpoint import WEIGHTS, save_pretrained
-from scratch.plumbing.recipes import RECIPES, Recipe
-from scratch.tokens import train_tokenizer
-from scratch.training import StepRecord, make_optimizer, train
-from scratch.transformer import Transformer, TransformerConfig
+from scratch.plumbing.average import average_snapshots, save_snapshot
+from scratch.plumbing.checkpoint import WEIGHTS, load_pretrained, save_pretrained
+from scratch.plumbing.corpora import TSV, checksums_of, dev_sets, load_pairs
+from scratch.plumbing.engine import Engine, Machine
+from scratch.plumbing.fast import FastLoss
+from scratch.plumbing.recipes import RECIPES, Extras, Recipe
+from scratch.plumbing.stream import Stream
+from scratch.plumbing.watch import Watch
+from scratch.tokens import Tokenizer, train_tokenizer
+from scratch.training import StepRecord, make_optimizer, numbered_step, train
+from scratch.transformer import Transformer, TransformerConfig, count_parameters
 
-__all__ = ["Run", "load_pairs", "read_log", "start_run"]
+__all__ = ["Changes", "Run", "read_log", "start_run"]
 
 LOG, CHECKPOINT = "log.jsonl", "checkpoint.safetensors"
 EVERY_STEP_UNTIL, THEN_EVERY = (20, 20)  # losses are logged singly at first, then averaged
-SAVE_EVERY = 200
+SAVE_EVERY, SAVE_SECONDS = 200, 120.0  # whichever comes first
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a parameter, by its own names
 
 
-def load_pairs(corpus: str) -> list[tuple[str, str]]:
-    """Return the (English, French) training texts of ``corpus``: "grammar" or "multi30k"."""
-    if corpus == "grammar":
-        return [(pair.english_text, pair.french_text) for pair in grammar().train]
-    return multi30k("train")
+@dataclass(frozen=True)
+class Changes:
+    """What the command line may change in a recipe; what is None stays as it is.
+
+    ``tsv`` is a file to train on instead of the recipe's corpus; ``begin_with`` the folder of a
+    finished run whose weights and vocabulary this one begins with.
+    """
+
+    tsv: str | None = None
+    batch_size: int | None = None
+    steps: int | None = None
+    seed: int | None = None
+    begin_with: str | None = None
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """Return ``recipe`` with the changes made.  Raises ValueError for impossible ones."""
+        wanted = {"max_tokens": self.batch_size, "steps": self.steps, "seed": self.seed}
+        made: dict[str, Any] = {name: n for name, n in wanted.items() if n is not None}
+        corpus = recipe.corpus if self.tsv is None else TSV + self.tsv
+        return replace(recipe, corpus=corpus, training=replace(recipe.training, **made))
 
 
 class Run:
     """One training run of ``recipe``, with everything it needs, ready to be stepped."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(
+        self, recipe: Recipe, begin_with: str | None = None, machine: Machine | None = None
+    ) -> None:
         self.recipe = recipe
-        pairs = load_pairs(recipe.corpus)
-        self.tokenizer = train_tokenizer(
-            (text for pair in pairs for text in pair), recipe.vocab_size
-        )
-        config = TransformerConfig(vocab_size=len(self.tokenizer), **recipe.model)
+        self.pairs = load_pairs(recipe.corpus)
         torch.manual_seed(recipe.training.seed)
-        self.model = Transformer(config)
+        self.model, self.tokenizer = _beginning(recipe, self.pairs, begin_with)
+        extras, max_len = recipe.extras or Extras(), self.model.config.max_len
+        self.engine = Engine(self.model, FastLoss(extras.dropout), machine or Machine())
+        plain = self.engine.world == 1 and self.engine.machine == Machine()
+        if recipe.extras is None and not plain:
+            raise ValueError(
+                "the recipe is one of the taught loop, which knows one process and one device; "
+                "expected a recipe with extras, like en-fr"
+            )
         self.optimizer = make_optimizer(self.model)
-        self.examples: Sequence[Example] = encode_pairs(
-            pairs, self.tokenizer, max_len=config.max_len
-        )
         self.step = 0
+        self.watch = Watch(dev_sets(recipe.corpus) if recipe.extras else {}, extras.patience)
+        self.examples: Sequence[Example] = []
+        if recipe.extras is None:
+            self.examples = encode_pairs(self.pairs, self.tokenizer, max_len=max_len)
+        self.stream = Stream(
+            self.pairs if recipe.extras else [],
+            self.tokenizer,
+            recipe.training,
+            bpe_dropout=extras.bpe_dropout,
+            max_len=max_len,
+        )
 
     def steps(self) -> Iterator[StepRecord]:
         """Train from the step the run stands at to the end; one record per step."""
-        for record in train(
-            self.model,
-            self.examples,
-            self.recipe.training,
-            optimizer=self.optimizer,
-            start=self.step,
-        ):
+        config = self.recipe.training
+        records = (
+            train(self.model, self.examples, config, optimizer=self.optimizer, start=self.step)
+            if self.recipe.extras is None
+            else self._fast_steps()
+        )
+        for record in records:
             self.step = record.step
             yield record
+
+    def _fast_steps(self) -> Iterator[StepRecord]:
+        config, stream = self.recipe.training, iter(self.stream)
+        self.model.train()
+        for step in range(self.step + 1, config.steps + 1):
+            (epoch, *_), parts = zip(*itertools.islice(stream, config.accumulate), strict=True)
+            yield numbered_step(
+                self.model,
+                parts,
+                self.optimizer,
+                config,
+                step=step,
+                epoch=epoch,
+                loss_of=self.engine,
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights and the optimizer's moments, by name."""
         named = dict(self.model.named_parameters())
-        result = {f"model.{name}": p.detach() for name, p in named.items()}
+        result = {f"model.{name}": p.detach().cpu() for name, p in named.items()}
         for name, p in named.items():
             for key, value in self.optimizer.state.get(p, {}).items():
-                result[f"optimizer.{name}/{key}"] = value
+                result[f"optimizer.{name}/{key}"] = value.cpu()
         return result
+
+    def _wrote(self, metadata: dict[str, str]) -> bool:
+        try:
+            return Recipe.from_json(metadata.get("recipe", "")) == self.recipe
+        except ValueError:
+            return False
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; ``path`` holds the old one or the new one, never half of one."""
+        if self.engine.rank > 0:
+            return
         unfinished = path.with_suffix(".part")
-        metadata = {"step": str(self.step), "recipe": repr(self.recipe)}
+        metadata = {
+            "step": str(self.step),
+            "recipe": self.recipe.to_json(),
+            "stream": self.stream.position(),
+            "watch": self.watch.position(),
+        }
         save_file(self.tensors(), unfinished, metadata=metadata)
         os.replace(unfinished, path)
 
@@ -98,7 +166,7 @@ class Run:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
             raise ValueError(f"{path} is no checkpoint, or cut short ({error})") from None
-        if metadata.get("recipe") != repr(self.recipe):
+        if not self._wrote(metadata):
             raise ValueError(f"{path} belongs to another recipe; use another --out folder")
         step = int(metadata.get("step", 0))
         moments = MOMENTS if step else ()
@@ -112,12 +180,41 @@ class Run:
         for name, p in named.items():
             p.data.copy_(tensors[f"model.{name}"])
             if moments:
-                self.optimizer.state[p] = {m: tensors[f"optimizer.{name}/{m}"] for m in moments}
+                state = {m: tensors[f"optimizer.{name}/{m}"].to(p.device) for m in moments}
+                self.optimizer.state[p] = state
         self.step = step
+        if self.recipe.extras is not None:
+            self.stream.go_to(metadata["stream"])
+            self.watch.go_to(metadata["watch"])
 
 
-def start_run(name: str, folder: Path, *, resume: bool = False, command: str = "") -> Run:
+def _beginning(
+    recipe: Recipe, pairs: list[tuple[str, str]], begin_with: str | None
+) -> tuple[Transformer, Tokenizer]:
+    """Return a new model and vocabulary, or those of the run that this one begins with."""
+    if begin_with is None:
+        tokenizer = train_tokenizer((text for pair in pairs for text in pair), recipe.vocab_size)
+        return Transformer(TransformerConfig(len(tokenizer), **recipe.model)), tokenizer
+    model, tokenizer = load_pretrained(begin_with)
+    found, expected = model.config, TransformerConfig(len(tokenizer), **recipe.model)
+    checks.require(
+        found == expected, f"{begin_with} holds {found}, expected the recipe's {expected}"
+    )
+    return model, tokenizer
+
+
+def start_run(
+    name: str,
+    folder: Path,
+    *,
+    resume: bool = False,
+    command: str = "",
+    changes: Changes = Changes(),
+    machine: Machine | None = None,
+) -> Run:
     """Run the recipe ``name`` to its end, keeping everything in ``folder``.
+
+    Of several processes, started by torchrun, the first one writes.
 
     Raises ValueError when ``folder`` holds a finished run, or any run and ``resume`` is not
     asked for; KeyboardInterrupt, once a checkpoint is written, after Ctrl-C.
@@ -130,33 +227,65 @@ def start_run(name: str, folder: Path, *, resume: bool = False, command: str = "
         raise ValueError(f"{folder} already holds a run; add --resume, or choose another --out")
     if (folder / WEIGHTS).exists() and not checkpoint.exists():
         raise ValueError(f"{folder} already holds a finished model; choose another --out")
-    run = Run(RECIPES[name])
+    run = Run(changes.apply(RECIPES[name]), changes.begin_with, machine)
+    run.engine.wait()  # before one of them makes what another must not find
     folder.mkdir(parents=True, exist_ok=True)
     if resume and checkpoint.exists():
         run.load(checkpoint)
-    _begin_log(log, _header(name, run, command), run.step)
+    run.engine.wait()
+    if run.engine.rank > 0:
+        log = Path(os.devnull)
+    else:
+        _begin_log(log, _header(name, run, command, changes), run.step)
     with _ctrl_c() as asked:
-        _fit(run, log, checkpoint, asked)
-    if run.step < run.recipe.training.steps:
+        stopped = _fit(run, log, checkpoint, asked)
+    if stopped:
         run.save(checkpoint)
         raise KeyboardInterrupt(f"stopped at step {run.step}; go on with --resume")
-    dtype = getattr(torch, run.recipe.stored_as)
-    save_pretrained(folder, run.model.eval(), run.tokenizer, dtype=dtype)
-    checkpoint.unlink(missing_ok=True)
+    if run.engine.rank == 0:
+        _finish(run, folder)
+    run.engine.wait()
     return run
 
 
-def _header(name: str, run: Run, command: str) -> dict[str, Any]:
-    return {
+def _finish(run: Run, folder: Path) -> None:
+    """Write the model, which marks the run as finished, and only then drop the checkpoint."""
+    if run.recipe.extras is not None:
+        average_snapshots(folder, run.model, run.recipe.extras.average)
+    dtype = getattr(torch, run.recipe.stored_as)
+    save_pretrained(folder, run.model.eval(), run.tokenizer, dtype=dtype)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _header(name: str, run: Run, command: str, changes: Changes) -> dict[str, Any]:
+    """Return what someone needs who wants to repeat the run."""
+    header = {
         "recipe": name,
         "command": command,
         "model": run.model.config.to_dict(),
         "training": run.recipe.training.to_dict(),
-        "examples": len(run.examples),
+        "examples": len(run.examples or run.pairs),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
+    if run.recipe.extras is not None:
+        vocabulary = run.tokenizer.backend.to_str().encode()
+        header |= {
+            "extras": asdict(run.recipe.extras),
+            "changes": asdict(changes),
+            "parameters": count_parameters(run.model),
+            "data": checksums_of(run.recipe.corpus),
+            "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
+            "versions": {
+                "python": platform.python_version(),
+                **{part: version(part) for part in ("numpy", "tokenizers", "sacrebleu")},
+            },
+            "kernels": torch.backends.cpu.get_cpu_capability(),
+            "processes": run.engine.world,
+            "computed_on": asdict(run.engine.machine),
+        }
+    return header
 
 
 @contextmanager
@@ -179,36 +308,78 @@ def _ctrl_c() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _fit(run: Run, log: Path, checkpoint: Path, asked: threading.Event) -> None:
+def _fit(run: Run, log: Path, checkpoint: Path, asked: threading.Event) -> bool:
+    """Train to the end, or until somebody asks to stop; say whether somebody did."""
     total = run.recipe.training.steps
-    begun, losses, tokens = time.monotonic(), list[float](), 0
+    saved = time.monotonic()
     with (
         log.open("a", encoding="utf-8") as file,
-        tqdm(total=total, initial=run.step, unit="step", dynamic_ncols=True) as bar,
+        tqdm(
+            total=total,
+            initial=run.step,
+            unit="step",
+            dynamic_ncols=True,
+            disable=run.engine.rank > 0,
+        ) as bar,
     ):
+        journal = _Journal(run, file, bar)
         for record in run.steps():
-            losses.append(record.loss)
-            tokens += record.tokens
-            step = record.step
-            if step <= EVERY_STEP_UNTIL or step % THEN_EVERY == 0 or step == total:
-                seconds = max(time.monotonic() - begun, 1e-9)
-                entry = {
-                    "step": step,
-                    "epoch": record.epoch,
-                    "loss": round(sum(losses) / len(losses), 5),
-                    "rate": record.rate,
-                    "grad_norm": round(record.grad_norm, 4),
-                    "seconds": round(seconds, 1),
-                }
-                file.write(json.dumps(entry) + "\n")
-                file.flush()
-                bar.set_postfix(loss=f"{entry['loss']:.3f}", tokens_per_s=f"{tokens / seconds:.0f}")
-                losses.clear()
-            if step % SAVE_EVERY == 0:
+            journal.write(record)
+            ended = run.recipe.extras is not None and run.stream.finished() > run.watch.epochs
+            if ended:
+                journal.look(checkpoint.parent)
+            if ended or run.step % SAVE_EVERY == 0 or time.monotonic() - saved > SAVE_SECONDS:
                 run.save(checkpoint)
+                saved = time.monotonic()
             bar.update()
-            if asked.is_set():
+            if run.engine.any(asked.is_set()):
+                return run.step < total
+            if run.watch.has_seen_enough():
                 break
+    return False
+
+
+class _Journal:
+    """Writes the log and moves the bar: each step of a run with extras, else means of some."""
+
+    def __init__(self, run: Run, file: TextIO, bar: "tqdm[Any]") -> None:
+        self.run, self.file, self.bar = run, file, bar
+        self.begun, self.losses, self.tokens = time.monotonic(), list[float](), 0
+
+    def write(self, record: StepRecord) -> None:
+        """Take note of a step."""
+        self.losses.append(record.loss)
+        self.tokens += record.tokens
+        step, seconds = record.step, max(time.monotonic() - self.begun, 1e-9)
+        every = 1 if self.run.recipe.extras else THEN_EVERY
+        last = step == self.run.recipe.training.steps
+        if step > EVERY_STEP_UNTIL and step % every and not last:
+            return
+        entry = {
+            "step": step,
+            "epoch": record.epoch,
+            "loss": round(sum(self.losses) / len(self.losses), 5),
+            "rate": record.rate,
+            "grad_norm": round(record.grad_norm, 4),
+            "seconds": round(seconds, 1),
+        }
+        self._line(entry | ({"tokens": record.tokens} if self.run.recipe.extras else {}))
+        speed = f"{self.tokens / seconds:.0f}"
+        self.bar.set_postfix(loss=f"{entry['loss']:.3f}", tokens_per_s=speed)
+        self.losses.clear()
+
+    def look(self, folder: Path) -> None:
+        """Take note of the dev sets at the end of an epoch, and keep its weights."""
+        run = self.run
+        found = run.watch.look(run.model, run.tokenizer)
+        self._line({"step": run.step, "epoch": run.watch.epochs} | found)
+        if run.recipe.extras is not None and run.engine.rank == 0:
+            keep = run.recipe.extras.average
+            save_snapshot(folder, run.model, run.watch.epochs, keep=keep)
+
+    def _line(self, entry: dict[str, Any]) -> None:
+        self.file.write(json.dumps(entry) + "\n")
+        self.file.flush()
 
 
 def _begin_log(log: Path, header: dict[str, Any], step: int) -> None:

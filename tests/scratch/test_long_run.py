@@ -1,0 +1,353 @@
+"""Runs with extras: watched, averaged, computed fast; killed at any instant, they end the same."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reference import refuses
+from scratch.plumbing import trainer
+from scratch.plumbing.average import average_snapshots, save_snapshot
+from scratch.plumbing.checkpoint import load_pretrained
+from scratch.plumbing.corpora import checksums_of, dev_sets, load_pairs
+from scratch.plumbing.engine import Machine
+from scratch.plumbing.fast import Dropout
+from scratch.plumbing.recipes import RECIPES, Extras, Recipe
+from scratch.plumbing.trainer import Changes, Run, read_log, start_run
+from scratch.plumbing.watch import Watch, corpus_bleu, dev_loss
+from scratch.training import TrainingConfig
+from small import PAIRS, model, tokenizer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+STEPS = 14
+LONG = Recipe(
+    corpus="long",
+    vocab_size=300,
+    training=TrainingConfig(steps=STEPS, max_tokens=60, warmup_steps=5, accumulate=2, seed=3),
+    model={
+        "d_model": 16,
+        "n_heads": 2,
+        "d_ff": 24,
+        "n_encoder_layers": 1,
+        "n_decoder_layers": 1,
+        "dropout": 0.1,
+        "max_len": 64,
+        "norm": "pre",
+    },
+    extras=Extras(Dropout(0.3, 0.1, 0.1), bpe_dropout=0.1, average=3),
+)
+DEV = {"a": [("I see him.", ["Je le vois.", "Je le vois !"]), ("He ate.", ["Il a mangé."])]}
+
+
+@pytest.fixture(autouse=True)
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe that takes a second or so, saved every third step."""
+    monkeypatch.setitem(RECIPES, "long", LONG)
+    monkeypatch.setattr(trainer, "load_pairs", lambda corpus: PAIRS)
+    monkeypatch.setattr(trainer, "dev_sets", lambda corpus: DEV)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 3)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "long", LONG)
+        patch.setattr(trainer, "load_pairs", lambda corpus: PAIRS)
+        patch.setattr(trainer, "dev_sets", lambda corpus: DEV)
+        folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+        start_run("long", folder)
+        yield folder
+
+
+def without_times(folder: Path) -> list[dict[str, Any]]:
+    log = read_log(folder / "log.jsonl")[1:]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in log]
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    a, b = (load_file(folder / "model.safetensors") for folder in (left, right))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert without_times(left) == without_times(right)
+    names = [sorted(p.name for p in folder.iterdir()) for folder in (left, right)]
+    assert names[0] == names[1]
+
+
+def test_a_long_run_leaves_a_model_its_snapshots_and_every_loss(uninterrupted: Path) -> None:
+    header, *entries = read_log(uninterrupted / "log.jsonl")
+    steps = [e["step"] for e in entries if "loss" in e]
+    assert steps == list(range(1, STEPS + 1))
+    looks = [e for e in entries if "dev_bleu" in e]
+    assert [e["epoch"] for e in looks] == list(range(1, len(looks) + 1))
+    assert len(looks) >= 3
+    assert all(e["dev_loss"]["a"] > 0 <= e["dev_bleu"]["a"] for e in looks)
+    assert header["extras"]["average"] == 3
+    assert header["processes"] == 1
+    assert header["computed_on"]["device"] == "cpu"
+    assert len(header["vocabulary"]) == 64
+    snapshots = sorted(uninterrupted.glob("epoch-*.safetensors"))
+    assert len(snapshots) == 3
+    weights = [load_file(path) for path in snapshots]
+    final, _ = load_pretrained(uninterrupted)
+    for name, p in final.named_parameters():
+        mean = torch.stack([w[name].double() for w in weights]).mean(dim=0).float()
+        assert torch.equal(p, mean)
+
+
+class Stopped(Exception):
+    """Stands for a machine that was switched off."""
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 6, 9, 11, 13])
+def test_a_long_run_that_died_goes_on_as_if_it_had_not(
+    step: int, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Run.steps
+
+    def some(self: Run) -> Iterator[Any]:
+        for record in steps(self):
+            yield record
+            if record.step == step:
+                raise Stopped
+
+    folder = tmp_path / "died"
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "steps", some)
+        with pytest.raises(Stopped):
+            start_run("long", folder)
+    torch.manual_seed(0)
+    start_run("long", folder, resume=True)
+    assert_same_run(uninterrupted, folder)
+
+
+def test_a_long_run_killed_again_and_again_ends_the_same(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    """Kill -9 at random instants, those inside a save included, until it gets through."""
+    folder = tmp_path / "killed"
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import torch; torch.set_num_threads(1)
+import test_long_run as t
+from scratch.plumbing import trainer
+t.RECIPES["long"] = t.LONG
+trainer.load_pairs, trainer.dev_sets, trainer.SAVE_EVERY = lambda c: t.PAIRS, lambda c: t.DEV, 1
+save = trainer.save_file
+def slow(tensors, path, **rest):  # half of a file stands there for a while, as on a slow disk
+    save(tensors, path, **rest)
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: len(whole) // 2])
+    __import__("time").sleep(0.02)
+    Path(path).write_bytes(whole)
+trainer.save_file = slow
+print("ready", flush=True)
+trainer.start_run("long", Path({str(folder)!r}), resume=True)
+"""
+    draw = random.Random(0)
+    kills = 0
+    for attempt in range(12):
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            try:
+                patience = 50.0 if attempt >= 5 else draw.uniform(0.05, 0.6)
+                _, err = process.communicate(timeout=patience)
+                assert process.returncode == 0, err.decode()[-2000:]
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+    assert kills > 0
+    (folder / "checkpoint.part").unlink(missing_ok=True)
+    assert_same_run(uninterrupted, folder)
+
+
+def test_ctrl_c_saves_a_long_run(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Run.steps
+
+    def some(self: Run) -> Iterator[Any]:
+        for record in steps(self):
+            if record.step == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield record
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "steps", some)
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 7; go on with --resume"):
+            start_run("long", tmp_path / "stopped")
+    start_run("long", tmp_path / "stopped", resume=True)
+    assert_same_run(uninterrupted, tmp_path / "stopped")
+
+
+def test_a_run_that_diverges_leaves_its_checkpoint_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Run.steps
+
+    def some(self: Run) -> Iterator[Any]:
+        for record in steps(self):
+            if record.step == 8:
+                with torch.no_grad():
+                    self.model.output.weight.fill_(torch.nan)
+            yield record
+
+    monkeypatch.setattr(Run, "steps", some)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 7)
+    monkeypatch.setattr(Watch, "look", lambda self, model, tokenizer: {})  # no epoch ends here
+    monkeypatch.setattr(trainer.Stream, "finished", lambda self: 0)
+    refuses(
+        lambda: start_run("long", tmp_path), "step 9, epoch", "batch (", "loss is nan", "peak_rate"
+    )
+    saved = load_file(tmp_path / "checkpoint.safetensors")
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+# -- what the command line may change
+
+
+def test_changes_are_made_and_nothing_else() -> None:
+    changed = Changes(tsv="a.tsv", batch_size=99, steps=7, seed=5).apply(LONG)
+    assert changed.corpus == "tsv:a.tsv"
+    assert (changed.training.max_tokens, changed.training.steps, changed.training.seed) == (
+        99,
+        7,
+        5,
+    )
+    assert changed.training.peak_rate == LONG.training.peak_rate
+    assert Changes().apply(LONG) == LONG
+    refuses(lambda: Changes(steps=0).apply(LONG), "steps is 0")
+    refuses(lambda: Changes(batch_size=-1).apply(LONG), "max_tokens is -1")
+    refuses(lambda: Changes(seed=-1).apply(LONG), "seed is -1")
+
+
+def test_recipes_come_back_from_json() -> None:
+    for recipe in (*RECIPES.values(), LONG):
+        assert Recipe.from_json(recipe.to_json()) == recipe
+    younger = json.loads(LONG.to_json())
+    del younger["training"]["accumulate"], younger["extras"]["patience"]
+    assert Recipe.from_json(json.dumps(younger)).extras == LONG.extras
+    for text in ("", "[]", "{}", "null", '{"training": {"steps": 0}}', '{"training": 3}'):
+        with pytest.raises(ValueError):
+            Recipe.from_json(text)
+
+
+def test_a_file_of_two_columns_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{a[:-1]} {n}.\t{b[:-1]} {n}.\n" for n in range(9) for a, b in PAIRS))
+    corpus = f"tsv:{path}"
+    train, dev = load_pairs(corpus), dev_sets(corpus)["dev"]
+    assert len(dev) == 72 // 20
+    assert len(train) == 72 - len(dev)
+    assert not {s for s, _ in train} & {s for s, _ in dev}
+    assert list(checksums_of(corpus)) == [corpus]
+    monkeypatch.setattr(trainer, "load_pairs", load_pairs)
+    monkeypatch.setattr(trainer, "dev_sets", dev_sets)
+    run = start_run("long", tmp_path / "run", changes=Changes(tsv=str(path), steps=2))
+    assert run.step == 2
+    header = read_log(tmp_path / "run" / "log.jsonl")[0]
+    assert header["changes"]["tsv"] == str(path)
+    assert header["examples"] == len(train)
+    refuses(lambda: start_run("long", tmp_path / "b", changes=Changes(tsv="none")), "none")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_stage_begins_with_the_weights_of_the_one_before(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = Run(LONG, str(uninterrupted))
+    before, words = load_pretrained(uninterrupted)
+    for a, b in zip(run.model.parameters(), before.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert run.tokenizer.backend.to_str() == words.backend.to_str()
+    other = Changes(seed=5).apply(LONG)
+    wider = Recipe("long", 300, other.training, LONG.model | {"d_ff": 32}, extras=LONG.extras)
+    refuses(lambda: Run(wider, str(uninterrupted)), str(uninterrupted), "d_ff=32")
+    refuses(lambda: Run(LONG, str(tmp_path)), str(tmp_path))
+
+
+def test_machines_that_are_not_there_are_refused() -> None:
+    refuses(lambda: Machine(device="tpu"), "device is 'tpu'")
+    refuses(lambda: Machine(bf16=True), "bf16 is True", "'cpu'")
+    if not torch.cuda.is_available():
+        refuses(lambda: Machine(device="cuda"), "device is 'cuda'", "no GPU")
+    taught = Recipe("long", 300, LONG.training, LONG.model)
+    refuses(lambda: Run(taught, machine=Machine(compile=True)), "extras")
+
+
+# -- averaging and watching
+
+
+def test_the_last_snapshots_are_averaged(tmp_path: Path) -> None:
+    for epoch in range(1, 5):
+        save_snapshot(tmp_path, model(seed=epoch), epoch, keep=3)
+    assert len(list(tmp_path.iterdir())) == 3
+    found, expected = model(seed=9), [dict(model(seed=e).named_parameters()) for e in (3, 4)]
+    assert average_snapshots(tmp_path, found, 2) == 2
+    for name, p in found.named_parameters():
+        assert torch.allclose(p, (expected[0][name] + expected[1][name]) / 2, atol=1e-7)
+    assert average_snapshots(tmp_path, found, 9) == 3
+    untouched = [p.clone() for p in found.parameters()]
+    assert average_snapshots(tmp_path / "empty", found, 2) == 0
+    assert average_snapshots(tmp_path, found, 1) == 1
+    assert all(torch.equal(a, b) for a, b in zip(untouched, found.parameters(), strict=True))
+    refuses(lambda: average_snapshots(tmp_path, found, 0), "n is 0")
+
+
+def test_bleu_counts_every_reference() -> None:
+    found = ["the cat sat on the mat", "a dog barks at the old man"]
+    references = [["a cat sits there", found[0], "x"], [found[1]]]
+    assert corpus_bleu(found, references) == pytest.approx(100.0)
+    assert corpus_bleu(found, [references[0][:1], references[1]]) < 90
+
+
+def test_the_dev_loss_is_the_mean_over_all_tokens() -> None:
+    from scratch.datasets import collate, encode_pairs
+    from scratch.training import batch_loss
+
+    m = model(vocab_size=len(tokenizer()), max_len=64)
+    whole = batch_loss(m, collate(encode_pairs(PAIRS, tokenizer()), 0), 0.0)
+    found = dev_loss(m, tokenizer(), [(a, [b, "another"]) for a, b in PAIRS])
+    assert found == pytest.approx(whole.item(), abs=1e-5)
+
+
+def test_patience_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(DEV, patience=2)
+    scores = iter([1.0, 3.0, 2.0, 3.0])
+    monkeypatch.setattr("scratch.plumbing.watch._greedy_bleu", lambda *_: next(scores))
+    enough = []
+    m = model(vocab_size=len(tokenizer()), max_len=64).train()
+    for _ in range(4):
+        watch.look(m, tokenizer())
+        enough.append(watch.has_seen_enough())
+    assert enough == [False, False, False, True]
+    assert m.training
+    again = Watch(DEV, patience=2)
+    again.go_to(watch.position())
+    assert again.has_seen_enough()
+    assert again.epochs == 4
+    assert not Watch({}, patience=1).has_seen_enough()
+
+    monkeypatch.setattr("scratch.plumbing.watch._greedy_bleu", lambda *_: 0.0)
+    patient = Recipe("long", 300, LONG.training, LONG.model, extras=Extras(patience=1))
+    monkeypatch.setitem(RECIPES, "long", patient)
+    run = start_run("long", tmp_path)
+    assert run.step < STEPS
+    assert run.watch.epochs == 2
+    assert (tmp_path / "model.safetensors").exists()
