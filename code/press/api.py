@@ -1,4 +1,4 @@
-"""Pages of the API reference, one for each module and each public name, made of docstrings.
+"""Pages of the API reference, one for each module with all its public names, made of docstrings.
 
 They are written into ``book/api`` before the site is built and are not kept in the repository:
 what a module says of itself is the only source.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,14 @@ from types import ModuleType
 from press.book import Book, PressError
 
 FOLDER = "book/api"
-ROLE = re.compile(r":\w+:`([^`]+)`")  # a cross-reference, which a table cannot hold
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A public name: autodoc's ``kind``, "" for data; the first paragraph of its docstring."""
+    """A public name and autodoc's ``kind`` of it, "" for data."""
 
     name: str
     kind: str
-    summary: str
 
 
 def modules(package: str = "scratch") -> list[ModuleType]:
@@ -55,54 +52,44 @@ def entries(module: ModuleType) -> list[Entry]:
 def _entry(module: ModuleType, name: str) -> Entry:
     thing = getattr(module, name)
     if not inspect.isclass(thing) and not inspect.isroutine(thing):
-        return Entry(name, "", "")
+        return Entry(name, "")
     # a dataclass without a docstring gets its signature for one
     text = thing.__dict__.get("__doc__") if inspect.isclass(thing) else thing.__doc__
     if not text or text.startswith(f"{name}("):
-        raise PressError(f"{module.__name__}.{name} has no docstring, so it cannot have a page")
-    kind = "autoclass" if inspect.isclass(thing) else "autofunction"
-    summary = " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
-    return Entry(name, kind, ROLE.sub(r"`\1`", summary).replace("|", "\\|"))
+        raise PressError(
+            f"{module.__name__}.{name} has no docstring, so the reference has nothing to say of it"
+        )
+    return Entry(name, "autoclass" if inspect.isclass(thing) else "autofunction")
 
 
 def pages(book: Book) -> dict[str, str]:
     """Return the text of each page by its file name."""
-    taught = book.taught()
-    titles = {chapter.stem: chapter for chapter in book.chapters}
+    taught, written = book.taught(), {chapter.stem for chapter in book.chapters}
     found = {}
     for module in modules():
-        names = entries(module)
         stem = taught.get(module.__name__)
-        chapter = f"../{stem}.ipynb" if stem in titles else None
-        found[f"{module.__name__}.md"] = _module_page(module.__name__, names, chapter)
-        for entry in filter(lambda entry: entry.kind, names):  # data has a line, not a page
-            found[f"{module.__name__}.{entry.name}.md"] = _name_page(
-                module.__name__, entry, chapter
-            )
+        chapter = f"Built in [its chapter](../{stem}.ipynb).\n\n" if stem in written else ""
+        found[f"{module.__name__}.md"] = page(module.__name__, chapter, entries(module))
     return found
 
 
-def _module_page(module: str, names: list[Entry], chapter: str | None) -> str:
-    lines = [
-        f"[{e.name}]({module}.{e.name}.md) | {e.summary}" if e.kind else f"{e.name} | a table"
-        for e in names
-    ]
-    rows = "\n".join(f"| {line} |" for line in lines)
-    origin = f"Built in [its chapter]({chapter}).\n\n" if chapter else ""
-    return (
-        f"# {module}\n\n{origin}```{{eval-rst}}\n.. automodule:: {module}\n   :no-members:\n```\n\n"
-        f"| Name | What it is |\n|:--|:--|\n{rows}\n"
-    )
+def page(module: str, chapter: str, names: list[Entry]) -> str:
+    """Return the page of one module: what it is for, then each of its public names."""
+    tables = [entry.name for entry in names if not entry.kind]
+    also = f"Tables: {', '.join(f'`{name}`' for name in tables)}.\n\n" if tables else ""
+    parts = [f"# {module}\n\n{chapter}{directive('automodule', module, ':no-members:')}\n{also}"]
+    for entry in names:
+        option = ":members:" if entry.kind == "autoclass" else ""
+        if entry.kind:
+            target = f"{module}.{entry.name}"
+            parts.append(f"## {entry.name}\n\n{directive(entry.kind, target, option)}")
+    return "\n".join(parts)
 
 
-def _name_page(module: str, entry: Entry, chapter: str | None) -> str:
-    members = "   :members:\n" if entry.kind == "autoclass" else ""
-    origin = f" Built in [its chapter]({chapter})." if chapter else ""
-    directive = f".. {entry.kind}:: {module}.{entry.name}\n{members}"
-    return (
-        f"# {entry.name}\n\nFrom [{module}]({module}.md).{origin}\n\n"
-        f"```{{eval-rst}}\n{directive}```\n"
-    )
+def directive(kind: str, target: str, option: str) -> str:
+    """Return one of autodoc's directives, which speak reStructuredText."""
+    lines = ["```{eval-rst}", f".. {kind}:: {target}", *([f"   {option}"] if option else []), "```"]
+    return "\n".join(lines) + "\n"
 
 
 def write(book: Book) -> tuple[int, int]:

@@ -132,7 +132,7 @@ def ibm1_scores(
 
 
 def alignment_error_rate(predicted: Iterable[Links], gold: Iterable[Links]) -> float:
-    """Return 1 - 2|P and G| / (|P| + |G|) over all sentences; 0 is perfect.
+    """Return ``1 - 2 |P and G| / (|P| + |G|)`` over all sentences; 0 is perfect.
 
     ``predicted`` are P and ``gold`` G, one set of links per sentence.
     Source: Och and Ney (2003), "Evaluation Methodology", with every gold link sure.

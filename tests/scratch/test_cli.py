@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_as_many_lines_come_out_as_go_in(
     assert out == "".join(f"{line}\n" for line in out.split("\n")[:-1])
     for given, line in zip(stdin.split(b"\n"), out.split("\n"), strict=False):
         assert bool(line) <= bool(given.strip())  # a blank line stays blank
+
+
+def test_the_batch_size_changes_no_line(run: Run, saved: str) -> None:
+    stdin = "\n".join(["", *(english for english, _ in PAIRS), "", "I see."]).encode()
+    words = ("translate", "--model", saved, "--beam", "2")
+    expected = run(*words, stdin=stdin)
+    assert expected[0] == 0
+    for size in ("1", "3", "4096"):
+        assert run(*words, "--batch-size", size, stdin=stdin) == expected
+    refused(run(*words, "--batch-size", "0", stdin=b"x"), "--batch-size is 0")
 
 
 def test_a_model_that_writes_line_ends_writes_one_line(
@@ -199,6 +210,41 @@ def test_training_leaves_a_model_that_translates(run: Run, tmp_path: Path) -> No
     assert run("translate", "--model", out, stdin=b"The man.\n")[0] == 0
     refused(run("train", "tiny", "--out", out), "already holds a run", "--resume")
     refused(run("train", "tiny", "--out", out, "--resume"), "finished")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_recipe_can_be_changed_from_the_command_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scratch.plumbing import corpora
+
+    monkeypatch.setattr(trainer, "load_pairs", corpora.load_pairs)
+    fast = replace(TINY, extras=recipes.Extras(bpe_dropout=0.1))
+    monkeypatch.setitem(recipes.RECIPES, "tiny", fast)
+    tsv, out = tmp_path / "pairs.tsv", tmp_path / "run"
+    tsv.write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS), encoding="utf-8")
+    words = ["--tsv", str(tsv), "--batch-size", "40", "--steps", "4", "--seed", "9"]
+    assert run("train", "tiny", "--out", str(out), *words)[0] == 0
+    header, *entries = (json.loads(line) for line in (out / "log.jsonl").open())
+    assert header["training"]["max_tokens"] == 40
+    assert header["training"]["seed"] == 9
+    assert header["examples"] == len(PAIRS)
+    assert [e["step"] for e in entries if "loss" in e] == [1, 2, 3, 4]
+    more = ["--tsv", str(tsv), "--begin-with", str(out), "--out", str(tmp_path / "more")]
+    assert run("train", "tiny", *more)[0] == 0
+    out = tmp_path / "other"
+    for words, part in (
+        (["--tsv", str(tmp_path / "none")], "none"),
+        (["--begin-with", "none"], "none"),
+        (["--batch-size", "0"], "max_tokens is 0"),
+        (["--steps", "0"], "steps is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--device", "tpu"], "device is 'tpu'"),
+        (["--bf16"], "bf16 is True"),
+        (["--steps", "x"], "--steps"),
+    ):
+        refused(run("train", "tiny", "--out", str(out), *words), part)
+        assert not out.exists()
 
 
 @pytest.mark.usefixtures("tiny")

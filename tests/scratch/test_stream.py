@@ -14,7 +14,11 @@ CONFIG = TrainingConfig(steps=1, max_tokens=50, seed=2)
 
 
 def stream(p: float = 0.2) -> Stream:
-    return Stream(PAIRS, tokenizer(), CONFIG, bpe_dropout=p, max_len=90)
+    return Stream(tokenizer(), CONFIG, p)
+
+
+def draw(s: Stream, count: int) -> Any:
+    return itertools.islice(s.batches(PAIRS, 90), count)
 
 
 def plain(items: Any) -> list[Any]:
@@ -23,37 +27,37 @@ def plain(items: Any) -> list[Any]:
 
 def test_without_dropout_it_is_the_taught_stream() -> None:
     taught = itertools.islice(endless_batches(encode_pairs(PAIRS, tokenizer()), CONFIG), 30)
-    assert plain(itertools.islice(stream(0.0), 30)) == plain(taught)
+    assert plain(draw(stream(0.0), 30)) == plain(taught)
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 4, 5, 6, 11])
 def test_it_goes_on_from_any_point(drawn: int) -> None:
     first, second = stream(), stream()
-    iterator = iter(first)
+    iterator = first.batches(PAIRS, 90)
     list(itertools.islice(iterator, drawn))
     second.go_to(first.position())
-    assert plain(itertools.islice(second, 20)) == plain(itertools.islice(iterator, 20))
+    assert plain(draw(second, 20)) == plain(itertools.islice(iterator, 20))
     assert second.position() == first.position()
 
 
 def test_texts_are_cut_anew_for_each_epoch() -> None:
     epochs: dict[int, list[str]] = {}
-    for epoch, source, target, _ in plain(itertools.islice(stream(), 60)):
+    for epoch, source, target, _ in plain(draw(stream(), 60)):
         t = tokenizer()
         epochs.setdefault(epoch, []).extend(t.decode(row) for row in source + target)
     complete = sorted(epochs)[:-1]
     assert len(complete) > 3
     texts = sorted(t.normalise(text) for pair in PAIRS for text in pair)
     assert all(sorted(epochs[epoch]) == texts for epoch in complete)
-    ids = {str(plain(itertools.islice(stream(), 60))[n][1]) for n in range(60)}
+    ids = {str(plain(draw(stream(), 60))[n][1]) for n in range(60)}
     assert len(ids) > 50
 
 
 def test_it_knows_when_an_epoch_is_over() -> None:
     s = stream()
     ends = []
-    for n, (epoch, _) in enumerate(itertools.islice(s, 40)):
+    for n, (epoch, _) in enumerate(draw(s, 40)):
         assert s.finished() in (epoch - 1, epoch)
         ends += [(n, epoch)] if s.finished() == epoch else []
-    following = [epoch for epoch, _ in itertools.islice(stream(), 41)]
+    following = [epoch for epoch, _ in draw(stream(), 41)]
     assert ends == [(n, e) for n, e in enumerate(following[:-1]) if following[n + 1] > e]

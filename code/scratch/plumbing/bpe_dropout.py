@@ -34,7 +34,7 @@ class MergeDropout:
         return [word for word, _ in self.backend.pre_tokenizer.pre_tokenize_str(clean)]
 
     def encode(self, words: Sequence[str], draw: random.Random) -> list[int]:
-        """Return ids of ``words``; with ``p`` = 0, those of :meth:`Tokenizer.encode`."""
+        """Return ids of ``words``; with ``p`` = 0, those of the tokenizer itself."""
         ids: list[int] = []
         for word in words:
             if self.p == 0 or len(word) == 1:
@@ -76,4 +76,6 @@ def encode_epoch(
         Example([*merges.encode(source, draw), eos], [bos, *merges.encode(target, draw), eos])
         for source, target in words
     ]
-    return [e for e in found if max(len(e.source), len(e.target)) <= max_len]
+    kept = [e for e in found if max(len(e.source), len(e.target)) <= max_len]
+    checks.require(bool(kept), f"words holds no pair of at most {max_len} tokens, expected one")
+    return kept

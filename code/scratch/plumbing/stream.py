@@ -20,28 +20,20 @@ class Stream:
     is a hash of it.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[tuple[str, str]],
-        tokenizer: Tokenizer,
-        config: TrainingConfig,
-        *,
-        bpe_dropout: float,
-        max_len: int,
-    ) -> None:
-        self.config, self.max_len = config, max_len
-        self.merges = MergeDropout(tokenizer, bpe_dropout)
-        words = self.merges.words
-        self.words = [(words(source), words(target)) for source, target in pairs]
+    def __init__(self, tokenizer: Tokenizer, config: TrainingConfig, bpe_dropout: float) -> None:
+        self.config, self.merges = config, MergeDropout(tokenizer, bpe_dropout)
         self.epoch, self.done, self.length = 1, 0, 0
         self.state = _next(f"seed {config.seed}")
 
-    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+    def batches(
+        self, pairs: Sequence[tuple[str, str]], max_len: int
+    ) -> Iterator[tuple[int, Batch]]:
         """Yield from where the stream stands; what has been yielded counts as done."""
+        split, size, seed = self.merges.words, self.config.max_tokens, self.config.seed
+        words = [(split(source), split(target)) for source, target in pairs]
         while True:
-            examples = encode_epoch(self.words, self.merges, self.state, max_len=self.max_len)
-            seed = self.config.seed + self.epoch
-            epoch = list(batches(examples, max_tokens=self.config.max_tokens, seed=seed))
+            examples = encode_epoch(words, self.merges, self.state, max_len=max_len)
+            epoch = list(batches(examples, max_tokens=size, seed=seed + self.epoch))
             self.length = len(epoch)
             for batch in epoch[self.done :]:
                 self.done += 1
@@ -57,7 +49,7 @@ class Stream:
         return json.dumps({"epoch": self.epoch, "done": self.done, "state": self.state})
 
     def go_to(self, position: str) -> None:
-        """Stand where :meth:`position` was taken.  Iterate anew afterwards."""
+        """Stand where :meth:`position` was taken.  Call :meth:`batches` anew afterwards."""
         found: dict[str, Any] = json.loads(position)
         self.epoch, self.done, self.state = found["epoch"], found["done"], found["state"]
 

@@ -7,33 +7,31 @@ extras also the weights of its last epochs.
 
 import hashlib
 import itertools
-import json
 import os
 import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 from tqdm import tqdm
 
-from scratch.datasets import Example, encode_pairs
+from scratch.datasets import encode_pairs
 from scratch.plumbing import checks
 from scratch.plumbing.average import average_snapshots, save_snapshot
 from scratch.plumbing.checkpoint import WEIGHTS, load_pretrained, save_pretrained
 from scratch.plumbing.corpora import TSV, checksums_of, dev_sets, load_pairs
-from scratch.plumbing.engine import Engine, Machine
+from scratch.plumbing.engine import Engine, Machine, processes
 from scratch.plumbing.fast import FastLoss
+from scratch.plumbing.journal import Journal, begin_log, read_log
 from scratch.plumbing.recipes import RECIPES, Extras, Recipe
+from scratch.plumbing.state import read_state, restore, save_state
 from scratch.plumbing.stream import Stream
 from scratch.plumbing.watch import Watch
 from scratch.tokens import Tokenizer, train_tokenizer
@@ -42,10 +40,8 @@ from scratch.transformer import Transformer, TransformerConfig, count_parameters
 
 __all__ = ["Changes", "Run", "read_log", "start_run"]
 
-LOG, CHECKPOINT = "log.jsonl", "checkpoint.safetensors"
-EVERY_STEP_UNTIL, THEN_EVERY = (20, 20)  # losses are logged singly at first, then averaged
-SAVE_EVERY, SAVE_SECONDS = 200, 120.0  # whichever comes first
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam knows of a parameter, by its own names
+LOG, CHECKPOINT, CURVE = "log.jsonl", "checkpoint.safetensors", "curve.svg"
+LOG_EVERY, SAVE_EVERY, SAVE_SECONDS = 20, 200, 120.0  # steps, steps, and at least so often
 
 
 @dataclass(frozen=True)
@@ -76,116 +72,75 @@ class Run:
     def __init__(
         self, recipe: Recipe, begin_with: str | None = None, machine: Machine | None = None
     ) -> None:
-        self.recipe = recipe
+        _check_machine(recipe, machine or Machine())
+        self.recipe, self.extras = recipe, recipe.extras or Extras()
         self.pairs = load_pairs(recipe.corpus)
         torch.manual_seed(recipe.training.seed)
         self.model, self.tokenizer = _beginning(recipe, self.pairs, begin_with)
-        extras, max_len = recipe.extras or Extras(), self.model.config.max_len
-        self.engine = Engine(self.model, FastLoss(extras.dropout), machine or Machine())
-        plain = self.engine.world == 1 and self.engine.machine == Machine()
-        if recipe.extras is None and not plain:
-            raise ValueError(
-                "the recipe is one of the taught loop, which knows one process and one device; "
-                "expected a recipe with extras, like en-fr"
-            )
+        loss_of = FastLoss(self.extras.dropout)
+        self.engine = Engine(self.model, loss_of, machine or Machine())
         self.optimizer = make_optimizer(self.model)
+        dev = dev_sets(recipe.corpus) if recipe.extras else {}
+        self.watch = Watch(dev, self.extras.patience)
+        self.stream = Stream(self.tokenizer, recipe.training, self.extras.bpe_dropout)
         self.step = 0
-        self.watch = Watch(dev_sets(recipe.corpus) if recipe.extras else {}, extras.patience)
-        self.examples: Sequence[Example] = []
-        if recipe.extras is None:
-            self.examples = encode_pairs(self.pairs, self.tokenizer, max_len=max_len)
-        self.stream = Stream(
-            self.pairs if recipe.extras else [],
-            self.tokenizer,
-            recipe.training,
-            bpe_dropout=extras.bpe_dropout,
-            max_len=max_len,
-        )
 
     def steps(self) -> Iterator[StepRecord]:
         """Train from the step the run stands at to the end; one record per step."""
-        config = self.recipe.training
-        records = (
-            train(self.model, self.examples, config, optimizer=self.optimizer, start=self.step)
-            if self.recipe.extras is None
-            else self._fast_steps()
-        )
-        for record in records:
+        for record in self._fast_steps() if self.recipe.extras else self._taught_steps():
             self.step = record.step
             yield record
 
+    def _taught_steps(self) -> Iterator[StepRecord]:
+        max_len, config = self.model.config.max_len, self.recipe.training
+        examples = encode_pairs(self.pairs, self.tokenizer, max_len=max_len)
+        yield from train(self.model, examples, config, optimizer=self.optimizer, start=self.step)
+
     def _fast_steps(self) -> Iterator[StepRecord]:
-        config, stream = self.recipe.training, iter(self.stream)
+        config = self.recipe.training
+        stream = self.stream.batches(self.pairs, self.model.config.max_len)
         self.model.train()
         for step in range(self.step + 1, config.steps + 1):
             (epoch, *_), parts = zip(*itertools.islice(stream, config.accumulate), strict=True)
-            yield numbered_step(
-                self.model,
-                parts,
-                self.optimizer,
-                config,
-                step=step,
-                epoch=epoch,
-                loss_of=self.engine,
-            )
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return weights and the optimizer's moments, by name."""
-        named = dict(self.model.named_parameters())
-        result = {f"model.{name}": p.detach().cpu() for name, p in named.items()}
-        for name, p in named.items():
-            for key, value in self.optimizer.state.get(p, {}).items():
-                result[f"optimizer.{name}/{key}"] = value.cpu()
-        return result
-
-    def _wrote(self, metadata: dict[str, str]) -> bool:
-        try:
-            return Recipe.from_json(metadata.get("recipe", "")) == self.recipe
-        except ValueError:
-            return False
+            where = {"step": step, "epoch": epoch, "loss_of": self.engine}
+            yield numbered_step(self.model, parts, self.optimizer, config, **where)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; ``path`` holds the old one or the new one, never half of one."""
-        if self.engine.rank > 0:
-            return
-        unfinished = path.with_suffix(".part")
-        metadata = {
-            "step": str(self.step),
-            "recipe": self.recipe.to_json(),
-            "stream": self.stream.position(),
-            "watch": self.watch.position(),
-        }
-        save_file(self.tensors(), unfinished, metadata=metadata)
-        os.replace(unfinished, path)
+        """Write a checkpoint, if this is the process that writes."""
+        if self.engine.rank == 0:
+            places = {"stream": self.stream.position(), "watch": self.watch.position()}
+            metadata = {"step": str(self.step), "recipe": self.recipe.to_json()}
+            save_state(path, self.model, self.optimizer, metadata | places)
 
     def load(self, path: Path) -> None:
         """Go back to where :meth:`save` was.  Raises ValueError for any other file."""
+        tensors, metadata = read_state(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise ValueError(f"{path} is no checkpoint, or cut short ({error})") from None
-        if not self._wrote(metadata):
+            written_by = Recipe.from_json(metadata.get("recipe", ""))
+        except ValueError:
+            written_by = None
+        if written_by != self.recipe:
             raise ValueError(f"{path} belongs to another recipe; use another --out folder")
-        step = int(metadata.get("step", 0))
-        moments = MOMENTS if step else ()
-        named = dict(self.model.named_parameters())
-        expected = {f"model.{name}": p.shape for name, p in named.items()}
-        for name, p in named.items():
-            expected |= {f"optimizer.{name}/{m}": p.shape for m in moments}
-            expected |= {f"optimizer.{name}/step": torch.Size()} if step else {}
-        if expected != {key: tensor.shape for key, tensor in tensors.items()}:
-            raise ValueError(f"{path} does not fit the corpus any more; use another --out folder")
-        for name, p in named.items():
-            p.data.copy_(tensors[f"model.{name}"])
-            if moments:
-                state = {m: tensors[f"optimizer.{name}/{m}"].to(p.device) for m in moments}
-                self.optimizer.state[p] = state
+        try:
+            step = int(metadata["step"])
+            restore(tensors, self.model, self.optimizer, begun=step > 0)
+            if self.recipe.extras:
+                self.stream.go_to(metadata["stream"])
+                self.watch.go_to(metadata["watch"])
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"{path} does not fit the corpus any more ({error}); use another --out folder"
+            ) from None
         self.step = step
-        if self.recipe.extras is not None:
-            self.stream.go_to(metadata["stream"])
-            self.watch.go_to(metadata["watch"])
+
+
+def _check_machine(recipe: Recipe, machine: Machine) -> None:
+    plain = machine == Machine() and processes()[1] == 1
+    if recipe.extras is None and not plain:
+        raise ValueError(
+            "the recipe is one of the taught loop, which knows one process and one device; "
+            "expected a recipe with extras, like en-fr"
+        )
 
 
 def _beginning(
@@ -220,27 +175,20 @@ def start_run(
     asked for; KeyboardInterrupt, once a checkpoint is written, after Ctrl-C.
     """
     checks.one_of("recipe", name, tuple(RECIPES))
-    checkpoint, log = folder / CHECKPOINT, folder / LOG
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, expected a folder for the run")
-    if log.exists() and not resume:
-        raise ValueError(f"{folder} already holds a run; add --resume, or choose another --out")
-    if (folder / WEIGHTS).exists() and not checkpoint.exists():
-        raise ValueError(f"{folder} already holds a finished model; choose another --out")
+    _check_folder(folder, resume)
     run = Run(changes.apply(RECIPES[name]), changes.begin_with, machine)
     run.engine.wait()  # before one of them makes what another must not find
     folder.mkdir(parents=True, exist_ok=True)
-    if resume and checkpoint.exists():
-        run.load(checkpoint)
+    if resume and (folder / CHECKPOINT).exists():
+        run.load(folder / CHECKPOINT)
     run.engine.wait()
-    if run.engine.rank > 0:
-        log = Path(os.devnull)
-    else:
-        _begin_log(log, _header(name, run, command, changes), run.step)
+    log = folder / LOG if run.engine.rank == 0 else Path(os.devnull)
+    if run.engine.rank == 0:
+        begin_log(log, _header(name, run, command, changes), run.step)
     with _ctrl_c() as asked:
-        stopped = _fit(run, log, checkpoint, asked)
+        stopped = _fit(run, folder, log, asked)
     if stopped:
-        run.save(checkpoint)
+        run.save(folder / CHECKPOINT)
         raise KeyboardInterrupt(f"stopped at step {run.step}; go on with --resume")
     if run.engine.rank == 0:
         _finish(run, folder)
@@ -248,10 +196,22 @@ def start_run(
     return run
 
 
+def _check_folder(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected a folder for the run")
+    if (folder / LOG).exists() and not resume:
+        raise ValueError(f"{folder} already holds a run; add --resume, or choose another --out")
+    if (folder / WEIGHTS).exists() and not (folder / CHECKPOINT).exists():
+        raise ValueError(f"{folder} already holds a finished model; choose another --out")
+
+
 def _finish(run: Run, folder: Path) -> None:
     """Write the model, which marks the run as finished, and only then drop the checkpoint."""
-    if run.recipe.extras is not None:
-        average_snapshots(folder, run.model, run.recipe.extras.average)
+    if run.recipe.extras:
+        from scratch.plumbing.curve import save_curve  # here, because Matplotlib is slow to load
+
+        average_snapshots(folder, run.model, run.extras.average)
+        save_curve(folder / LOG, folder / CURVE)
     dtype = getattr(torch, run.recipe.stored_as)
     save_pretrained(folder, run.model.eval(), run.tokenizer, dtype=dtype)
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -264,28 +224,28 @@ def _header(name: str, run: Run, command: str, changes: Changes) -> dict[str, An
         "command": command,
         "model": run.model.config.to_dict(),
         "training": run.recipe.training.to_dict(),
-        "examples": len(run.examples or run.pairs),
+        "examples": len(run.pairs),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
-    if run.recipe.extras is not None:
-        vocabulary = run.tokenizer.backend.to_str().encode()
-        header |= {
-            "extras": asdict(run.recipe.extras),
-            "changes": asdict(changes),
-            "parameters": count_parameters(run.model),
-            "data": checksums_of(run.recipe.corpus),
-            "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
-            "versions": {
-                "python": platform.python_version(),
-                **{part: version(part) for part in ("numpy", "tokenizers", "sacrebleu")},
-            },
-            "kernels": torch.backends.cpu.get_cpu_capability(),
-            "processes": run.engine.world,
-            "computed_on": asdict(run.engine.machine),
-        }
-    return header
+    return header | (_details(run, changes) if run.recipe.extras else {})
+
+
+def _details(run: Run, changes: Changes) -> dict[str, Any]:
+    vocabulary = run.tokenizer.backend.to_str().encode()
+    parts = {part: version(part) for part in ("numpy", "tokenizers", "sacrebleu")}
+    return {
+        "extras": asdict(run.extras),
+        "changes": asdict(changes),
+        "parameters": count_parameters(run.model),
+        "data": checksums_of(run.recipe.corpus),
+        "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
+        "versions": {"python": platform.python_version(), **parts},
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+        "processes": run.engine.world,
+        "computed_on": asdict(run.engine.machine),
+    }
 
 
 @contextmanager
@@ -308,28 +268,24 @@ def _ctrl_c() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _fit(run: Run, log: Path, checkpoint: Path, asked: threading.Event) -> bool:
+def _fit(run: Run, folder: Path, log: Path, asked: threading.Event) -> bool:
     """Train to the end, or until somebody asks to stop; say whether somebody did."""
-    total = run.recipe.training.steps
-    saved = time.monotonic()
+    total, saved, quiet = run.recipe.training.steps, time.monotonic(), run.engine.rank > 0
     with (
         log.open("a", encoding="utf-8") as file,
-        tqdm(
-            total=total,
-            initial=run.step,
-            unit="step",
-            dynamic_ncols=True,
-            disable=run.engine.rank > 0,
-        ) as bar,
+        tqdm(total=total, initial=run.step, unit="step", disable=quiet, dynamic_ncols=True) as bar,
     ):
-        journal = _Journal(run, file, bar)
+        journal = Journal(file, bar, last=total, every=1 if run.recipe.extras else LOG_EVERY)
         for record in run.steps():
             journal.write(record)
             ended = run.recipe.extras is not None and run.stream.finished() > run.watch.epochs
             if ended:
-                journal.look(checkpoint.parent)
+                found = run.watch.look(run.model, run.tokenizer)
+                journal.line({"step": run.step, "epoch": run.watch.epochs} | found)
+            if ended and run.engine.rank == 0:
+                save_snapshot(folder, run.model, run.watch.epochs, keep=run.extras.average)
             if ended or run.step % SAVE_EVERY == 0 or time.monotonic() - saved > SAVE_SECONDS:
-                run.save(checkpoint)
+                run.save(folder / CHECKPOINT)
                 saved = time.monotonic()
             bar.update()
             if run.engine.any(asked.is_set()):
@@ -337,75 +293,3 @@ def _fit(run: Run, log: Path, checkpoint: Path, asked: threading.Event) -> bool:
             if run.watch.has_seen_enough():
                 break
     return False
-
-
-class _Journal:
-    """Writes the log and moves the bar: each step of a run with extras, else means of some."""
-
-    def __init__(self, run: Run, file: TextIO, bar: "tqdm[Any]") -> None:
-        self.run, self.file, self.bar = run, file, bar
-        self.begun, self.losses, self.tokens = time.monotonic(), list[float](), 0
-
-    def write(self, record: StepRecord) -> None:
-        """Take note of a step."""
-        self.losses.append(record.loss)
-        self.tokens += record.tokens
-        step, seconds = record.step, max(time.monotonic() - self.begun, 1e-9)
-        every = 1 if self.run.recipe.extras else THEN_EVERY
-        last = step == self.run.recipe.training.steps
-        if step > EVERY_STEP_UNTIL and step % every and not last:
-            return
-        entry = {
-            "step": step,
-            "epoch": record.epoch,
-            "loss": round(sum(self.losses) / len(self.losses), 5),
-            "rate": record.rate,
-            "grad_norm": round(record.grad_norm, 4),
-            "seconds": round(seconds, 1),
-        }
-        self._line(entry | ({"tokens": record.tokens} if self.run.recipe.extras else {}))
-        speed = f"{self.tokens / seconds:.0f}"
-        self.bar.set_postfix(loss=f"{entry['loss']:.3f}", tokens_per_s=speed)
-        self.losses.clear()
-
-    def look(self, folder: Path) -> None:
-        """Take note of the dev sets at the end of an epoch, and keep its weights."""
-        run = self.run
-        found = run.watch.look(run.model, run.tokenizer)
-        self._line({"step": run.step, "epoch": run.watch.epochs} | found)
-        if run.recipe.extras is not None and run.engine.rank == 0:
-            keep = run.recipe.extras.average
-            save_snapshot(folder, run.model, run.watch.epochs, keep=keep)
-
-    def _line(self, entry: dict[str, Any]) -> None:
-        self.file.write(json.dumps(entry) + "\n")
-        self.file.flush()
-
-
-def _begin_log(log: Path, header: dict[str, Any], step: int) -> None:
-    """Write the log's ``header``, or keep an earlier log up to ``step``: the rest is run again."""
-    kept: list[dict[str, Any]] = []
-    if step and log.exists():
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break  # cut short when the machine stopped
-            if entry.get("step", 0) <= step:
-                kept.append(entry)
-    text = "".join(json.dumps(line) + "\n" for line in kept or [header])
-    unfinished = log.with_suffix(".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, log)
-
-
-def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Return the lines of a log: the header, then one entry per logged step.
-
-    Raises ValueError when ``path`` is no log.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"path is {str(path)!r}, expected a run's log ({error})") from None

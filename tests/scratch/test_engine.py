@@ -1,0 +1,130 @@
+"""Several processes: two with half of each batch are one with the whole batch."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from scratch.datasets import collate, encode_pairs
+from scratch.plumbing import trainer
+from scratch.plumbing.engine import Engine, Machine
+from scratch.plumbing.fast import Dropout, FastLoss
+from scratch.plumbing.recipes import RECIPES, Extras, Recipe
+from scratch.plumbing.trainer import Run, read_log, start_run
+from scratch.training import TrainingConfig, make_optimizer, train_step
+from small import PAIRS, model, tokenizer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+HERE = Path(__file__)
+SIZES = {"d_model": 16, "n_heads": 2, "d_ff": 24, "n_encoder_layers": 1, "n_decoder_layers": 1}
+SHARED = Recipe(
+    corpus="shared",
+    vocab_size=300,
+    training=TrainingConfig(steps=9, max_tokens=90, warmup_steps=5, accumulate=2, seed=3),
+    model={**SIZES, "dropout": 0.1, "max_len": 64, "norm": "pre"},
+    extras=Extras(Dropout(0.2), bpe_dropout=0.1, average=2),
+)
+
+
+def prepare() -> None:
+    """Make the recipe of these tests known, in whatever process."""
+    torch.set_num_threads(1)
+    RECIPES["shared"] = SHARED
+    trainer.load_pairs = lambda corpus: PAIRS  # type: ignore[attr-defined]
+    trainer.dev_sets = lambda corpus: {"a": [(a, [b]) for a, b in PAIRS]}  # type: ignore[attr-defined]
+
+
+def one_step() -> tuple[float, float, dict[str, torch.Tensor]]:
+    """Loss, norm and gradients of a step whose second part has one row, too few for two."""
+    m = model(vocab_size=len(tokenizer()), max_len=64, dropout=0.0).train()
+    parts = [collate(encode_pairs(pairs, tokenizer()), 0) for pairs in (PAIRS, PAIRS[:1])]
+    engine = Engine(m, FastLoss(), Machine())
+    config = TrainingConfig(steps=1, clip_norm=1e9)
+    loss, norm = train_step(m, parts, make_optimizer(m), config, loss_of=engine)
+    return loss, norm, {n: p.grad.clone() for n, p in m.named_parameters() if p.grad is not None}
+
+
+def in_each_process(folder: Path) -> None:
+    """What torchrun runs below."""
+    prepare()
+    loss, norm, gradients = one_step()
+    if os.environ["RANK"] == "0":
+        numbers = {"loss": torch.tensor(loss), "norm": torch.tensor(norm)}
+        save_file(gradients | numbers, folder / "step.safetensors")
+    start_run("shared", folder / "whole")
+    steps = Run.steps
+
+    def some(self: Run):  # type: ignore[no-untyped-def]
+        for record in steps(self):
+            yield record
+            if record.step == 6:
+                raise RuntimeError("switched off")
+
+    trainer.SAVE_EVERY = 4
+    Run.steps = some  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="switched off"):
+        start_run("shared", folder / "died")
+    Run.steps = steps  # type: ignore[method-assign]
+    start_run("shared", folder / "died", resume=True)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    words = ["--nproc-per-node=2", "--standalone", "--local-addr=127.0.0.1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, str(HERE), str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_two_processes_make_the_gradient_of_one(two_processes: Path) -> None:
+    found = load_file(two_processes / "step.safetensors")
+    loss, norm, gradients = one_step()
+    assert found.pop("loss").item() == pytest.approx(loss, rel=1e-6)
+    assert found.pop("norm").item() == pytest.approx(norm, rel=1e-5)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_two_processes_that_died_end_with_the_very_same_weights(two_processes: Path) -> None:
+    whole, died = (two_processes / name for name in ("whole", "died"))
+    a, b = load_file(whole / "model.safetensors"), load_file(died / "model.safetensors")
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    logs = [read_log(folder / "log.jsonl") for folder in (whole, died)]
+    assert logs[0][0]["processes"] == 2
+    losses = [[(e["step"], e["loss"]) for e in log if "loss" in e] for log in logs]
+    assert losses[0] == losses[1]
+    assert [step for step, _ in losses[0]] == list(range(1, 10))
+    assert not list(whole.glob("*.part"))
+
+
+def test_one_process_computes_as_if_there_were_no_engine() -> None:
+    m = model(vocab_size=len(tokenizer()), max_len=64).train()
+    batch = collate(encode_pairs(PAIRS, tokenizer()), 0)
+    engine = Engine(copy.deepcopy(m), FastLoss(Dropout(0.1)), Machine())
+    results = []
+    for loss_of in (engine, FastLoss(Dropout(0.1))):
+        torch.manual_seed(0)
+        results.append(loss_of(m if loss_of is not engine else engine.module.model, batch, 0.1))  # type: ignore[operator,arg-type]
+    assert torch.equal(*results)
+    assert engine.any(True)
+    assert not engine.any(False)
+    engine.wait()
+
+
+if __name__ == "__main__":
+    in_each_process(Path(sys.argv[1]))
