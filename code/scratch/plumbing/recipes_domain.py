@@ -27,7 +27,7 @@ class Ingredient:
 
     @property
     def the(self) -> str:
-        """Return the French noun with its article: "la farine", "l'huile", "les œufs"."""
+        """Return the French noun with its article, as in "la farine" and "les œufs"."""
         if self.kind == "p":
             return f"les {self.french}"
         if self.french[0] in VOWELS:
@@ -36,14 +36,14 @@ class Ingredient:
 
     @property
     def to_the(self) -> str:
-        """Return it after "à": "à la farine", "au lait", "à l'huile", "aux œufs"."""
+        """Return it after "à", as in "à la farine", "au lait" and "aux œufs"."""
         if self.the.startswith("le "):
             return f"au {self.french}"
         return f"aux {self.french}" if self.kind == "p" else f"à {self.the}"
 
     @property
     def pronouns(self) -> tuple[str, str]:
-        """Return what stands for it: "them" and "les", or "it" and "le" or "la"."""
+        """Return what stands for it, "them" and "les", or "it" and "le" or "la"."""
         return ("them", "les") if self.kind == "p" else ("it", "le" if self.kind == "m" else "la")
 
 
