@@ -8,6 +8,11 @@ document.addEventListener("DOMContentLoaded", () => {
     icon.removeAttribute("title");
     icon.ariaHidden = "true";
   }
+  // The arrow that unfolds a part of the side bar has no text of its own.
+  for (const summary of document.querySelectorAll(".bd-sidebar summary")) {
+    const name = summary.closest("li")?.querySelector("a")?.textContent.trim();
+    summary.ariaLabel = `Pages of ${name || "this part"}`;
+  }
   // A list of references holds anchors beside its entries, which a list may not.
   for (const list of document.querySelectorAll(".citation-list")) list.role = "none";
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "none";
