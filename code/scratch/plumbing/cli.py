@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     c.set_defaults(run=_translate)
 
     c = commands.add_parser("train", help="train one of the book's recipes")
-    c.add_argument("recipe", help="grammar, multi30k or en-fr")
+    c.add_argument("recipe", help="grammar, multi30k or en-fr-1")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument("--threads", type=int, default=2, metavar="N", help="(%(default)s)")

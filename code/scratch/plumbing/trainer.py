@@ -139,7 +139,7 @@ def _check_machine(recipe: Recipe, machine: Machine) -> None:
     if recipe.extras is None and not plain:
         raise ValueError(
             "the recipe is one of the taught loop, which knows one process and one device; "
-            "expected a recipe with extras, like en-fr"
+            "expected a recipe with extras, like en-fr-1"
         )
 
 
@@ -150,11 +150,14 @@ def _beginning(
     if begin_with is None:
         tokenizer = train_tokenizer((text for pair in pairs for text in pair), recipe.vocab_size)
         return Transformer(TransformerConfig(len(tokenizer), **recipe.model)), tokenizer
-    model, tokenizer = load_pretrained(begin_with)
-    found, expected = model.config, TransformerConfig(len(tokenizer), **recipe.model)
+    begun, tokenizer = load_pretrained(begin_with)
+    expected = TransformerConfig(len(tokenizer), **recipe.model)
+    found = replace(begun.config, dropout=expected.dropout)  # which a later stage may change
     checks.require(
         found == expected, f"{begin_with} holds {found}, expected the recipe's {expected}"
     )
+    model = Transformer(expected)
+    model.load_state_dict(begun.state_dict())
     return model, tokenizer
 
 
