@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     c.set_defaults(run=_translate)
 
     c = commands.add_parser("train", help="train one of the book's recipes")
-    c.add_argument("recipe", help="grammar, multi30k or en-fr-1")
+    c.add_argument("recipe", help="grammar, multi30k or en-fr, a chain of stages")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument("--threads", type=int, default=2, metavar="N", help="(%(default)s)")
@@ -140,13 +140,16 @@ def _train(arguments: argparse.Namespace) -> None:
     import torch
 
     from scratch.plumbing import checks
+    from scratch.plumbing.chain import start_chain
     from scratch.plumbing.engine import Machine
+    from scratch.plumbing.recipes import CHAINS
     from scratch.plumbing.trainer import Changes, start_run
 
     checks.between("--threads", arguments.threads, 1, 1024)
     torch.set_num_threads(arguments.threads)
     a = arguments
-    start_run(
+    start = start_chain if a.recipe in CHAINS else start_run
+    start(
         a.recipe,
         Path(a.out),
         resume=a.resume,

@@ -8,7 +8,7 @@ from scratch.plumbing import checks
 from scratch.plumbing.fast import Dropout
 from scratch.training import TrainingConfig
 
-__all__ = ["RECIPES", "Extras", "Recipe"]
+__all__ = ["CHAINS", "RECIPES", "Extras", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class Recipe:
             raise ValueError(f"recipe is {text[:40]!r}, expected a recipe as JSON") from error
 
 
+EN_FR: dict[str, Any] = {
+    "d_model": 256,
+    "n_heads": 4,
+    "d_ff": 512,
+    "n_encoder_layers": 4,
+    "n_decoder_layers": 3,
+    "max_len": 128,
+    "norm": "pre",
+}
 RECIPES = {
     "grammar": Recipe(
         corpus="grammar",
@@ -129,16 +138,26 @@ RECIPES = {
             label_smoothing=0.1,
             seed=1,
         ),
-        model={
-            "d_model": 256,
-            "n_heads": 4,
-            "d_ff": 512,
-            "n_encoder_layers": 4,
-            "n_decoder_layers": 3,
-            "dropout": 0.1,
-            "max_len": 128,
-            "norm": "pre",
-        },
+        model=EN_FR | {"dropout": 0.1},
         extras=Extras(dropout=Dropout(residual=0.1), bpe_dropout=0.1, average=3),
     ),
+    # Second stage: much dropout, a new pass of the schedule that ends at a rate of 0.
+    "en-fr-2": Recipe(
+        corpus="en-fr",
+        vocab_size=8_000,
+        training=TrainingConfig(
+            steps=5_000,
+            max_tokens=4_096,
+            peak_rate=1.5e-3,
+            warmup_steps=200,
+            schedule="linear",
+            label_smoothing=0.1,
+            seed=2,
+        ),
+        model=EN_FR | {"dropout": 0.3},
+        extras=Extras(dropout=Dropout(residual=0.3), bpe_dropout=0.1, average=3),
+    ),
 }
+
+# Runs in stages, by name: each stage is a recipe and begins where the one before ended.
+CHAINS = {"en-fr": ("en-fr-1", "en-fr-2")}

@@ -1,0 +1,104 @@
+"""Chains: stages follow one another, each from the weights before, and survive an interruption."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from reference import refuses
+from scratch.plumbing import chain, recipes, trainer
+from scratch.plumbing.chain import start_chain
+from scratch.plumbing.checkpoint import load_pretrained
+from scratch.plumbing.fast import Dropout
+from scratch.plumbing.recipes import CHAINS, RECIPES, Extras
+from scratch.plumbing.trainer import Changes, read_log
+from scratch.training import TrainingConfig
+from small import PAIRS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FIRST = recipes.Recipe(
+    corpus="pairs",
+    vocab_size=300,
+    training=TrainingConfig(steps=6, max_tokens=60, warmup_steps=2, seed=3),
+    model={
+        "d_model": 16,
+        "n_heads": 2,
+        "d_ff": 24,
+        "n_encoder_layers": 1,
+        "n_decoder_layers": 1,
+        "dropout": 0.1,
+        "max_len": 64,
+        "norm": "pre",
+    },
+    extras=Extras(Dropout(0.1), bpe_dropout=0.1),
+)
+SECOND = replace(
+    FIRST,
+    training=replace(FIRST.training, steps=5, seed=4, schedule="linear"),
+    model=FIRST.model | {"dropout": 0.3},
+    extras=Extras(Dropout(0.3)),
+)
+
+
+@pytest.fixture(autouse=True)
+def pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "one", FIRST)
+    monkeypatch.setitem(RECIPES, "two", SECOND)
+    monkeypatch.setitem(CHAINS, "pair", ("one", "two"))
+    monkeypatch.setattr(trainer, "load_pairs", lambda corpus: PAIRS)
+    monkeypatch.setattr(trainer, "dev_sets", lambda corpus: {})
+
+
+def test_each_stage_begins_where_the_one_before_ended(tmp_path: Path) -> None:
+    assert start_chain("pair", tmp_path, command="the command") == tmp_path / "two"
+    first, second = (read_log(tmp_path / stage / "log.jsonl")[0] for stage in ("one", "two"))
+    assert (first["recipe"], second["recipe"]) == ("one", "two")
+    assert first["command"] == second["command"] == "the command"
+    assert first["changes"]["begin_with"] is None
+    assert second["changes"]["begin_with"] == str(tmp_path / "one")
+    assert second["vocabulary"] == first["vocabulary"]
+    assert load_pretrained(tmp_path / "two")[0].config.dropout == 0.3
+    by_hand = trainer.start_run(
+        "two", tmp_path / "by hand", changes=Changes(begin_with=str(tmp_path / "one"))
+    )
+    assert by_hand.step == 5
+    a, b = (load_file(tmp_path / run / "model.safetensors") for run in ("two", "by hand"))
+    assert all(a[name].equal(b[name]) for name in a)
+    with pytest.raises(ValueError, match="already holds a run; add --resume"):
+        start_chain("pair", tmp_path)
+
+
+def test_a_chain_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_chain("pair", tmp_path / "whole")
+    started: list[str] = []
+
+    def start_run(name: str, folder: Path, **how: object) -> None:
+        started.append(name)
+        if started == ["one", "two"]:
+            raise KeyboardInterrupt
+        trainer.start_run(name, folder, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(chain, "start_run", start_run)
+    with pytest.raises(KeyboardInterrupt):
+        start_chain("pair", tmp_path / "stopped")
+    start_chain("pair", tmp_path / "stopped", resume=True)
+    assert started == ["one", "two", "two"]  # the finished stage is not run again
+    a, b = (load_file(tmp_path / r / "two" / "model.safetensors") for r in ("whole", "stopped"))
+    assert all(a[name].equal(b[name]) for name in a)
+    start_chain("pair", tmp_path / "stopped", resume=True)
+    assert len(started) == 3
+
+
+def test_the_chains_of_the_book_hold_together() -> None:
+    for stages in CHAINS.values():
+        first, *others = (RECIPES[stage] for stage in stages)
+        for other in others:  # the weights and the vocabulary have to fit
+            assert other.model | {"dropout": 0} == first.model | {"dropout": 0}
+            assert other.vocab_size == first.vocab_size
+            assert other.training.seed != first.training.seed  # or it would see one order twice
+
+
+def test_only_chains_are_known(tmp_path: Path) -> None:
+    refuses(lambda: start_chain("one", tmp_path), "recipe is 'one'", "'en-fr'")
