@@ -1,16 +1,19 @@
 """The fast step is the taught step: same loss, same gradients; its dropout drops what it says."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reference import DTYPES, assert_same, refuses
+from scratch import attention
 from scratch.datasets import collate, encode_pairs
 from scratch.plumbing import fast
-from scratch.plumbing.fast import Dropout, FastLoss, chunked_loss, drop, fast_hidden
+from scratch.plumbing.fast import Dropout, FastLoss, chunked_loss, drop, drop_relu, fast_hidden
 from scratch.training import (
     TrainingConfig,
     batch_loss,
@@ -92,6 +95,67 @@ def test_hidden_states_see_no_future_and_no_padding() -> None:
                 assert_same(alone[0], whole[row, :length], "hidden")
 
 
+def every_eleventh(like: Tensor, p: float) -> Tensor:
+    """Stand in for random numbers: which value is dropped depends on its place alone."""
+    kept = torch.arange(like.numel()) % 11 > 0
+    return kept.to(like.dtype).view(like.shape) / (1 - p)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_dropout_falls_where_the_taught_step_has_it(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same values dropped, loss and gradients are the same, at all three places."""
+
+    def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return x * every_eleventh(x, p) if training and p > 0 else x
+
+    def with_weights(*heads: Tensor, mask: Tensor, dropout: float) -> Tensor:
+        return attention.scaled_dot_product_attention(*heads, mask=mask, dropout=dropout)[0]
+
+    monkeypatch.setattr(F, "dropout", dropout)
+    monkeypatch.setattr(attention, "fused_attention", with_weights)  # PyTorch's draws by itself
+    monkeypatch.setattr(fast, "_kept", every_eleventh)
+    p = 0.25  # a quarter is 64 bytes of 256, exactly
+    taught = book_model(dropout=p, dtype=torch.float64, norm=norm).train()
+    quick = copy.deepcopy(taught)
+    a = batch_loss(taught, BATCH, 0.1)
+    b = FastLoss(Dropout(p, p, p))(quick, BATCH, 0.1)
+    assert abs(a.item() - FastLoss()(quick, BATCH, 0.1).item()) > 1e-3, "something is dropped"
+    assert_same(a, b, "loss")
+    a.backward()
+    b.backward()
+    right = gradients(quick)
+    for name, gradient in gradients(taught).items():
+        assert_same(gradient, right[name], name)
+
+
+def with_seed(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return ``call`` such that it drops the same values every time."""
+
+    def same(*inputs: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return call(*inputs)
+
+    return same
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_gradients_written_by_hand_are_those_of_small_differences(p: float) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, n, 6, dtype=torch.float64) for n in (3, 4, 4))
+    mask = torch.ones(2, 1, 1, 4, dtype=torch.bool)
+    mask[1, :, :, 2:] = False
+    hidden = fast._hidden(mask, 3, query)
+    inputs = [x.requires_grad_() for x in (query, key, value)]
+    attend = with_seed(lambda q, k, v: fast._Attention.apply(q, k, v, hidden, 2, p))
+    assert torch.autograd.gradcheck(attend, inputs)
+    x, y = (torch.randn(5, 7, dtype=torch.float64, requires_grad=True) for _ in "xy")
+    assert torch.autograd.gradcheck(with_seed(lambda a, b: drop(a, p, b)), [x, y])
+    assert torch.autograd.gradcheck(with_seed(lambda a: drop(a, p)), [x])
+    assert torch.autograd.gradcheck(with_seed(lambda a: drop_relu(a, p)), [x])
+
+
 # -- the loss
 
 
@@ -151,6 +215,17 @@ def test_what_is_dropped_has_no_gradient() -> None:
     (2 * y).sum().backward()
     assert x.grad is not None
     assert torch.equal(x.grad, 2 * y)
+
+
+def test_a_residual_is_added_and_a_relu_taken_on_the_way() -> None:
+    torch.manual_seed(0)
+    x, output = torch.randn(2, 40, 9)
+    for p in (0.0, 0.3):
+        plain, added, cut = (with_seed(f)(output) for f in (
+            lambda o, p=p: drop(o, p), lambda o, p=p: drop(o, p, x), lambda o, p=p: drop_relu(o, p)
+        ))  # fmt: skip
+        assert_same(added, x + plain)
+        assert_same(cut, plain.relu())
 
 
 def test_the_seed_decides_and_neighbours_do_not_fall_together() -> None:

@@ -3,7 +3,9 @@
 What the naive step spends its time on at small sizes is not the matrix products: it stores
 scores of 8,000 tokens for every position, reads each LayerNorm's input six times and draws a
 random number per dropped value.  Here the loss comes in chunks straight from the hidden states,
-LayerNorm is PyTorch's kernel, and dropout takes one random byte per value.
+LayerNorm is PyTorch's kernel, and dropout takes one random byte per value.  On a processor the
+gradients of attention, dropout and ReLU are written out, so that each number is read once; a GPU
+and ``torch.compile`` have ways of their own.  ``make bench`` measures what this is worth.
 """
 
 from collections.abc import Callable
@@ -44,61 +46,107 @@ class Dropout:
             checks.fraction(name, getattr(self, name))
 
 
-class _ByteDropout(torch.autograd.Function):
-    """Zero values by random bytes: an eighth of the random numbers that ``F.dropout`` draws."""
+def _by_hand(x: Tensor) -> bool:
+    """Say whether gradients are those written here: a GPU and a compiler have their own ways."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _kept(like: Tensor, p: float) -> Tensor:
+    """Return numbers in the shape of ``like``: 0 with probability ``p``, else 1 / (1 - p).
+
+    A random byte decides: an eighth of the random numbers that ``F.dropout`` draws.
+    """
+    dropped = round(256 * p)
+    words = torch.empty((like.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    drawn = words.view(torch.uint8)[: like.numel()].view(like.shape)
+    # compared straight into floats: a product of floats and booleans would convert these first
+    kept = torch.ge(drawn, dropped, out=like.new_empty(like.shape))
+    return kept.mul_(256 / (256 - dropped))
+
+
+class _Drop(torch.autograd.Function):
+    """``x + dropout(output)``, in one pass over the numbers; without ``x``, the dropout alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        keep = (words.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
-        ctx.save_for_backward(keep)
-        ctx.scale = 256 / (256 - dropped)
-        return x * keep * ctx.scale
+    def forward(ctx: Any, output: Tensor, x: Tensor | None, p: float) -> Tensor:
+        kept = _kept(output, p)
+        ctx.save_for_backward(kept)
+        return output * kept if x is None else torch.addcmul(x, output, kept)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (keep,) = ctx.saved_tensors
-        return gradients[0] * keep * ctx.scale, None
+        (kept,) = ctx.saved_tensors
+        return gradients[0] * kept, gradients[0] if ctx.needs_input_grad[1] else None, None
 
 
-def drop(x: Tensor, p: float) -> Tensor:
-    """Zero each value of ``x`` with probability ``p`` and scale the others by 1 / (1 - p)."""
-    if p == 0:
-        return x
-    if x.device.type != "cpu":
-        return F.dropout(x, p)
-    return cast(Tensor, _ByteDropout.apply(x, round(256 * p)))
+class _DropRelu(torch.autograd.Function):
+    """``dropout(relu(x))``; what is above zero in the end says where the gradient passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        y = _kept(x, p).mul_(x).relu_()
+        ctx.save_for_backward(y)
+        ctx.scale = 256 / (256 - round(256 * p))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradients[0], y, 0).mul_(ctx.scale), None
+
+
+def drop(output: Tensor, p: float, x: Tensor | None = None) -> Tensor:
+    """Zero each value with probability ``p``, scale the others by 1 / (1 - p), add to ``x``."""
+    if p == 0 or not _by_hand(output):
+        output = F.dropout(output, p) if p > 0 else output
+        return output if x is None else x + output
+    return cast(Tensor, _Drop.apply(output, x, p))
+
+
+def drop_relu(x: Tensor, p: float) -> Tensor:
+    """Return ``drop(x.relu(), p)``."""
+    if p == 0 or not _by_hand(x):
+        return drop(x.relu(), p)
+    return cast(Tensor, _DropRelu.apply(x, p))
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Label-smoothed cross-entropy whose gradients are made chunk by chunk on the way forward."""
+    """Label-smoothed cross-entropy whose gradients are made chunk by chunk on the way forward.
+
+    A position's loss is log sum exp(scores), less (1 - s) times the score of the right token,
+    less s / V times the sum of all scores.  That last part is linear, so all positions are done
+    at once; the first two go through the chunks.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float) -> Any:
         N, V = len(hidden), len(weight)
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        scores = hidden.new_empty(min(CHUNK, N), V)  # the same memory for every chunk
         for h, d_h, right in zip(
             hidden.split(CHUNK), d_hidden.split(CHUNK), labels.split(CHUNK), strict=True
         ):
-            logits = h @ weight.T  # (C, V)
             rows = torch.arange(len(h), device=h.device)
-            log_sum = logits.logsumexp(dim=-1)  # (C,)
-            mixed = (1 - smoothing) * logits[rows, right] + smoothing * logits.mean(dim=-1)
-            total += (log_sum - mixed).sum()
-            # softmax - target, in place: the scores are not needed any more
-            d = logits.sub_(log_sum[:, None]).exp_().sub_(smoothing / V)
-            d[rows, right] -= 1 - smoothing
-            d.div_(N)
-            torch.mm(d, weight, out=d_h)
-            d_weight.addmm_(d.T, h)
-        ctx.save_for_backward(d_hidden, d_weight)
+            logits = torch.mm(h, weight.T, out=scores[: len(h)])  # (C, V)
+            top = logits.amax(dim=-1, keepdim=True)
+            total -= (1 - smoothing) * logits[rows, right].sum()
+            odds = logits.sub_(top).exp_()  # in place: the scores are not needed any more
+            sums = odds.sum(dim=-1, keepdim=True)  # softmax is odds / sums
+            total += (top + sums.log()).sum()
+            odds[rows, right] -= (1 - smoothing) * sums[:, 0]
+            torch.mm(odds, weight, out=d_h).div_(sums)
+            d_weight.addmm_(odds.T, h / sums)
+        all_h, all_w, share = hidden.sum(dim=0), weight.sum(dim=0), smoothing / V
+        total -= share * all_h.dot(all_w)
+        ctx.save_for_backward(d_hidden.sub_(share * all_w), d_weight.sub_(share * all_h))
         return total / N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden.mul_(gradients[0]), d_weight.mul_(gradients[0]), None, None
+        each = gradients[0] / len(d_hidden)
+        return d_hidden.mul_(each), d_weight.mul_(each), None, None
 
 
 def chunked_loss(hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -121,7 +169,7 @@ def _before(residual: Residual, x: Tensor) -> Tensor:
 
 
 def _after(residual: Residual, x: Tensor, output: Tensor, p: float) -> Tensor:
-    x = x + drop(output, p)
+    x = drop(output, p, x)
     return x if residual.pre_norm else _norm(residual.norm, x)
 
 
@@ -129,22 +177,72 @@ def _split(x: Tensor, n_heads: int) -> Tensor:
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
+def _merge(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(-2)
+
+
+class _Attention(torch.autograd.Function):
+    """Attention of short sequences: what PyTorch's kernel does, in fewer and larger pieces."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, n_heads: int, p: float
+    ) -> Tensor:
+        q, k, v = (_split(x, n_heads).flatten(0, 1) for x in (query, key, value))  # (BH, ., K)
+        q = q * q.shape[-1] ** -0.5
+        scores = torch.bmm(q, k.mT)  # (BH, T, S)
+        scores.unflatten(0, (-1, n_heads)).add_(hidden)
+        weights = scores.softmax(dim=-1)
+        kept = _kept(weights, p) if p > 0 else None
+        used = weights if kept is None else weights * kept
+        ctx.save_for_backward(q, k, v, weights, used, kept)
+        ctx.n_heads = n_heads
+        return _merge(torch.bmm(used, v).unflatten(0, (-1, n_heads)))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        q, k, v, weights, used, kept = ctx.saved_tensors
+        g = _split(gradients[0], ctx.n_heads).flatten(0, 1)  # (BH, T, K)
+        d_weights = torch.bmm(g, v.mT)
+        if kept is not None:
+            d_weights.mul_(kept)
+        d = d_weights.mul_(weights)
+        d_scores = torch.addcmul(d, weights, d.sum(dim=-1, keepdim=True), value=-1)
+        parts = (
+            torch.bmm(d_scores, k).mul_(q.shape[-1] ** -0.5),
+            torch.bmm(d_scores.mT, q),
+            torch.bmm(used.mT, g),
+        )
+        d_query, d_key, d_value = (_merge(x.unflatten(0, (-1, ctx.n_heads))) for x in parts)
+        return d_query, d_key, d_value, None, None, None
+
+
+def _hidden(mask: Tensor | None, T: int, like: Tensor) -> Tensor:
+    """Return numbers to add to scores: 0 where one may attend, else the lowest there is."""
+    lowest = torch.finfo(like.dtype).min
+    if mask is None:  # the future
+        return like.new_full((T, T), lowest).triu(1)
+    return like.new_zeros(mask.shape).masked_fill_(~mask, lowest)
+
+
 def _attend(
     a: MultiHeadAttention, query: Tensor, key: Tensor, mask: Tensor | None, p: float
 ) -> Tensor:
     """Attend from ``query`` (B, T, D) to ``key`` (B, S, D); without ``mask``, to the past."""
-    q, k, v = (
-        _split(linear(x), a.n_heads)
-        for linear, x in ((a.w_query, query), (a.w_key, key), (a.w_value, key))
-    )
-    heads = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None
-    )
-    return cast(Tensor, a.w_output(heads.transpose(1, 2).flatten(-2)))
+    q, k, v = a.w_query(query), a.w_key(key), a.w_value(key)
+    if _by_hand(q):
+        heads = _Attention.apply(q, k, v, _hidden(mask, q.shape[1], q), a.n_heads, p)
+    else:
+        q, k, v = (_split(x, a.n_heads) for x in (q, k, v))
+        causal = mask is None
+        heads = _merge(
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=causal)
+        )
+    return cast(Tensor, a.w_output(heads))
 
 
 def _feed(f: FeedForward, x: Tensor, p: float) -> Tensor:
-    return cast(Tensor, f.contract(drop(f.expand(x).relu(), p)))
+    return cast(Tensor, f.contract(drop_relu(f.expand(x), p)))
 
 
 def _embed(embedding: nn.Module, positions: nn.Module, ids: Tensor, p: float) -> Tensor:
