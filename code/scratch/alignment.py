@@ -61,10 +61,10 @@ def word_attention(
     for name, ids, text in (("english", source, english), ("french", target, french)):
         checks.require(bool(ids), f"{name} is {text!r}, expected at least one word")
     config = model.config
-    maps = attention_maps(
-        model, torch.tensor([[*source, config.eos_id]]), torch.tensor([[config.bos_id, *target]])
-    )
-    weights = torch.cat(maps.cross)  # (L, H, T + 1, S + 1)
+    read = [[*source, config.eos_id]], [[config.bos_id, *target]]
+    device = model.output.weight.device
+    maps = attention_maps(model, *(torch.tensor(rows, device=device) for rows in read))
+    weights = torch.cat(maps.cross).cpu()  # (L, H, T + 1, S + 1)
     columns = [weights[..., group].sum(-1) for group in words_of(tokenizer, source)]
     weights = torch.stack(columns, dim=-1)  # (L, H, T + 1, source words)
     rows = [weights[:, :, group].mean(2) for group in words_of(tokenizer, target)]

@@ -1,12 +1,14 @@
-"""Translation: from scores of the next token to a sentence, greedily or with a beam.
+"""Translation: from scores of the next token to a sentence, greedily, with a beam or by drawing.
 
 Chapter 13.  Paper: section 6.1; length penalty from Wu et al. (2016), section 7.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,24 +16,35 @@ from torch import Tensor
 from scratch.datasets import pad_rows
 from scratch.plumbing import checks
 from scratch.plumbing.checkpoint import load_pretrained
+from scratch.plumbing.fast_decoding import FastModel, fast_beams, fast_best, fast_outputs
 from scratch.tokens import Tokenizer
-from scratch.transformer import DecoderState, Transformer
+from scratch.transformer import DecoderState, Transformer, attention_maps
 
 __all__ = [
     "Beams",
+    "Choose",
     "Hypothesis",
+    "Search",
     "Translation",
     "Translator",
     "beam_search",
+    "best_outputs",
     "collect_ended",
+    "drawing",
     "extend_beams",
     "gnmt_penalty",
     "greedy_search",
+    "left_to_right",
     "longest_output",
     "next_log_probs",
+    "one_die_each",
+    "sample_search",
     "start_beams",
+    "take_best",
     "translate_ids",
 ]
+
+Choose = Callable[[Tensor, Sequence[int]], Tensor]  # (B, V), numbers of the rows -> tokens (B,)
 
 
 @dataclass(frozen=True)
@@ -84,8 +97,11 @@ def next_log_probs(
 
 
 @torch.inference_mode()
-def greedy_search(model: Transformer, source: Tensor) -> list[Hypothesis]:
-    """Translate ``source`` ids (B, S) by taking the most probable token at every step."""
+def left_to_right(model: Transformer, source: Tensor, choose: Choose) -> list[Hypothesis]:
+    """Translate ``source`` ids (B, S): at every step write the tokens that ``choose`` returns.
+
+    It is given the log-probabilities of the next token, (B, V), and the rows' numbers.
+    """
     end = model.config.eos_id
     state = model.start(source)
     limits = longest_output(model, source)
@@ -94,12 +110,57 @@ def greedy_search(model: Transformer, source: Tensor) -> list[Hypothesis]:
     done = torch.zeros(len(source), dtype=torch.bool, device=source.device)
     while not done.all():
         log_probs = next_log_probs(model, tokens[:, -1:], state, limits)
-        best, choice = log_probs.max(dim=-1)  # (B,)
-        log_prob += best.masked_fill(done, 0.0)
-        tokens = torch.cat((tokens, choice.masked_fill(done, end)[:, None]), dim=1)
-        done |= choice == end
+        choice = choose(log_probs, range(len(source)))[:, None]  # (B, 1)
+        log_prob += log_probs.gather(1, choice)[:, 0].masked_fill(done, 0.0)
+        tokens = torch.cat((tokens, choice.masked_fill(done[:, None], end)), dim=1)
+        done |= choice[:, 0] == end
     rows = zip(tokens[:, 1:].tolist(), log_prob.tolist(), strict=True)
     return [Hypothesis(row[: row.index(end)], p, p) for row, p in rows]
+
+
+def take_best(log_probs: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return the most probable token of each row of ``log_probs`` (B, V), (B,)."""
+    return log_probs.argmax(dim=-1)
+
+
+def greedy_search(model: Transformer, source: Tensor) -> list[Hypothesis]:
+    """Translate ``source`` ids (B, S) by taking the most probable token at every step."""
+    return left_to_right(model, source, take_best)
+
+
+def one_die_each(seed: int, numbers: Iterable[int]) -> list[random.Random]:
+    """Return a die for each sentence, made from ``seed`` and the sentence's number alone."""
+    checks.at_least("seed", seed, 0)
+    return [random.Random(f"{seed} {number}") for number in numbers]
+
+
+def drawing(temperature: float, dice: Sequence[random.Random]) -> Choose:
+    """Return what draws tokens with probabilities proportional to p^(1 / ``temperature``).
+
+    Row number r throws ``dice[r]`` once a step.  The temperature is from 0.01 to 100.
+    """
+    checks.number("temperature", temperature, 0.01, maximum=100.0)
+
+    def choose(log_probs: Tensor, rows: Sequence[int]) -> Tensor:
+        scaled = log_probs.double() / temperature
+        reached = scaled.softmax(dim=-1).cumsum(dim=-1)  # (B, V), grows from 0 to 1
+        thrown = torch.tensor([[dice[row].random()] for row in rows]).to(reached)  # (B, 1)
+        # count those before the first at which more than the number thrown is reached, or all
+        return ((reached <= thrown * reached[:, -1:]) & (reached < reached[:, -1:])).sum(dim=-1)
+
+    return choose
+
+
+def sample_search(
+    model: Transformer, source: Tensor, *, temperature: float = 1.0, seed: int = 0
+) -> list[Hypothesis]:
+    """Translate ``source`` ids (B, S) by drawing every token from the model's distribution.
+
+    A ``temperature`` below 1 favours what is probable anyway, one above 1 what is not.
+    """
+    return left_to_right(
+        model, source, drawing(temperature, one_die_each(seed, range(len(source))))
+    )
 
 
 @dataclass
@@ -180,43 +241,84 @@ def beam_search(
     return [max(ended, key=lambda h: h.score) for ended in beams.ended]
 
 
+@dataclass(frozen=True)
+class Search:
+    """How to choose: with a beam; greedily, if ``beam_size`` is 1; by drawing at a ``temperature``.
+
+    The die of a call's sentence number n is made from ``seed`` and ``offset`` + n.
+    """
+
+    beam_size: int = 5
+    length_penalty: float = 0.6
+    batch_size: int = 64
+    temperature: float | None = None
+    seed: int = 0
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        checks.at_least("beam_size", self.beam_size, 1)
+        checks.number("length_penalty", self.length_penalty, 0.0, maximum=10.0)
+        checks.at_least("batch_size", self.batch_size, 1)
+        checks.at_least("offset", self.offset, 0)
+        self.choice([])
+
+    def choice(self, rows: Sequence[int]) -> Choose | None:
+        """Return what chooses the tokens of the sentences number ``rows``; None is a beam."""
+        dice = one_die_each(self.seed, [self.offset + row for row in rows])
+        if self.temperature is not None:
+            return drawing(self.temperature, dice)
+        return fast_best if self.beam_size == 1 else None
+
+
+def best_outputs(
+    fast: FastModel, source: Tensor, search: Search, rows: Sequence[int]
+) -> list[Hypothesis]:
+    """Translate ``source`` ids (B, S), the sentences number ``rows``.
+
+    Fast code does it; its outputs are those of the searches above.
+    """
+    limits, choose = longest_output(fast.model, source), search.choice(rows)
+    if choose is not None:
+        return [Hypothesis(t, p, p) for t, p in fast_outputs(fast, source, limits, choose)]
+    ended = [
+        [Hypothesis(t, p, p / gnmt_penalty(len(t) + 1, search.length_penalty)) for t, p in filed]
+        for filed in fast_beams(fast, source, limits, search.beam_size)
+    ]
+    return [max(hypotheses, key=lambda h: h.score) for hypotheses in ended]
+
+
 def translate_ids(
-    model: Transformer,
-    sources: Sequence[list[int]],
-    *,
-    beam_size: int = 5,
-    length_penalty: float = 0.6,
-    batch_size: int = 64,
+    model: Transformer, sources: Sequence[list[int]], **settings: Any
 ) -> list[Hypothesis]:
     """Translate ``sources``, one list of ids each, in batches of like length; keep their order.
 
-    ``beam_size`` 1 is greedy search.
+    ``settings`` are those of :class:`Search`.
     """
-    checks.at_least("beam_size", beam_size, 1)
-    checks.number("length_penalty", length_penalty, 0.0, maximum=10.0)
-    checks.at_least("batch_size", batch_size, 1)
+    search = Search(**settings)
     for ids in sources:
         checks.id_list("sources", ids, model.config.vocab_size)
+    fast, device = FastModel(model), model.output.weight.device
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     results: dict[int, Hypothesis] = {}
-    for first in range(0, len(order), batch_size):
-        rows = order[first : first + batch_size]
-        batch = pad_rows([sources[i] for i in rows], model.config.pad_id)
-        if beam_size == 1:
-            found = greedy_search(model, batch)
-        else:
-            found = beam_search(model, batch, beam_size=beam_size, length_penalty=length_penalty)
-        results.update(zip(rows, found, strict=True))
+    for first in range(0, len(order), search.batch_size):
+        rows = order[first : first + search.batch_size]
+        batch = pad_rows([sources[i] for i in rows], model.config.pad_id).to(device)
+        results.update(zip(rows, best_outputs(fast, batch, search, rows), strict=True))
     return [results[i] for i in range(len(sources))]
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A sentence in French, its tokens as text, and its score (see :class:`Hypothesis`)."""
+    """A sentence in French, its tokens as text, and its score (see :class:`Hypothesis`).
+
+    ``attention`` (L, H, T, S), if it was asked for, says how much each layer and head looked at
+    each source token, <eos> included, when it wrote each of ``tokens``.
+    """
 
     text: str
     tokens: list[str]
     score: float
+    attention: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 class Translator:
@@ -232,37 +334,46 @@ class Translator:
         self.model, self.tokenizer = model.eval(), tokenizer
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> "Translator":
-        """Load a model that ships with the book, by name, or any saved one, by its folder."""
-        return cls(*load_pretrained(name))
+    def from_pretrained(cls, name: str | Path, *, device: str = "cpu") -> "Translator":
+        """Load a model that ships with the book, by name, or any saved one, by its folder.
+
+        It computes on ``device``, "cpu" or "cuda".
+        """
+        checks.device("device", device)
+        model, tokenizer = load_pretrained(name)
+        return cls(model.to(device), tokenizer)
 
     def translate(
-        self, texts: Sequence[str], *, beam_size: int = 5, length_penalty: float = 0.6
+        self, texts: Sequence[str], *, need_weights: bool = False, **settings: Any
     ) -> list[Translation]:
         """Translate ``texts``, one result per text, in order; a blank text gives a blank.
 
-        Raises ValueError for a text of more tokens than the model can read.
+        ``settings`` are those of :class:`Search`; with ``need_weights`` the results hold their
+        attention.  Raises ValueError for a text of more tokens than the model can read.
         """
         checks.several("texts", texts)
         sources = [self.source_ids(text) for text in texts]
         written = [i for i, ids in enumerate(sources) if len(ids) > 1]
-        found = translate_ids(
-            self.model,
-            [sources[i] for i in written],
-            beam_size=beam_size,
-            length_penalty=length_penalty,
-        )
+        found = translate_ids(self.model, [sources[i] for i in written], **settings)
         results = [Translation("", [], 0.0) for _ in sources]
         for i, best in zip(written, found, strict=True):
-            text = self.tokenizer.decode(best.tokens)
-            results[i] = Translation(text, self.tokenizer.pieces(best.tokens), best.score)
+            weights = self.attention(sources[i], best.tokens) if need_weights else None
+            text, tokens = self.tokenizer.decode(best.tokens), self.tokenizer.pieces(best.tokens)
+            results[i] = Translation(text, tokens, best.score, weights)
         return results
 
     def source_ids(self, text: str) -> list[int]:
         """Return what the encoder reads for ``text``: its tokens and <eos>."""
         ids = [*self.tokenizer.encode(text), self.tokenizer.eos_id]
-        limit = self.model.config.max_len
-        expected = f"expected at most {limit - 1}"
+        most = self.model.config.max_len - 1
         found = f"text {text[:20]!r}... has {len(ids) - 1} tokens"
-        checks.require(len(ids) <= limit, f"{found}, {expected}")
+        checks.require(len(ids) - 1 <= most, f"{found}, expected at most {most}")
         return ids
+
+    @torch.inference_mode()
+    def attention(self, source: list[int], tokens: list[int]) -> Tensor:
+        """Return where the model looks in ``source`` as it writes ``tokens``, (L, H, T, S)."""
+        device = self.model.output.weight.device
+        target = torch.tensor([[self.model.config.bos_id, *tokens]], device=device)
+        maps = attention_maps(self.model, torch.tensor([source], device=device), target)
+        return torch.cat(maps.cross)[:, :, :-1].cpu()  # the last row predicts <eos>

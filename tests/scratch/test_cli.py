@@ -101,6 +101,85 @@ def test_the_batch_size_changes_no_line(run: Run, saved: str) -> None:
     refused(run(*words, "--batch-size", "0", stdin=b"x"), "--batch-size is 0")
 
 
+def test_draws_depend_on_the_seed_and_on_nothing_else(run: Run, saved: str) -> None:
+    stdin = "\n".join(["", *["I see him."] * 12, "", "The man."]).encode()
+    words = ("translate", "--model", saved, "--sample", "--temperature", "0.8")
+    expected = run(*words, "--seed", "3", stdin=stdin)
+    assert expected[0] == 0
+    lines = expected[1].split("\n")
+    assert len(set(lines[1:13])) > 6  # every line has a die of its own
+    for size in ("1", "4096"):  # blocks of 1 and of all lines
+        assert run(*words, "--seed", "3", "--batch-size", size, stdin=stdin) == expected
+    assert run(*words, "--seed", "4", stdin=stdin)[1] != expected[1]
+    assert run("translate", "--model", saved, "--sample", stdin=stdin)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--sample", "--beam", "5"), ("--beam is 5 with --sample",)),
+        (("--sample", "--length-penalty", "0"), ("--length-penalty is 0.0 with --sample",)),
+        (("--temperature", "0.7"), ("--temperature is 0.7 without --sample",)),
+        (("--seed", "0"), ("--seed is 0 without --sample",)),
+        (("--sample", "--temperature", "0"), ("--temperature is 0.0", "at least 0.01")),
+        (("--sample", "--temperature", "nan"), ("--temperature is nan",)),
+        (("--sample", "--seed", "-1"), ("--seed is -1",)),
+        (("--device", "tpu"), ("device is 'tpu'", "'cpu', 'cuda'")),
+        (("--batch-size", "-1"), ("--batch-size is -1",)),
+    ],
+)
+def test_options_that_contradict_each_other_are_one_line(
+    run: Run, saved: str, words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    refused(run("translate", "--model", saved, *words, stdin=b"The man.\n"), *parts)
+
+
+def test_a_device_that_is_not_there_is_one_line(
+    run: Run, saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = ("translate", "--model", saved, "--device", "cuda")
+    refused(run(*words, stdin=b"The man.\n"), "device is 'cuda'", "finds no GPU")
+
+
+def test_a_line_is_answered_before_the_next_one_is_written(saved: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "translate", "--model", saved, "--beam", "1", "--batch-size", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"The man.\n", b"\n", b"I see him.\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            assert answer.endswith(b"\n")
+            assert bool(answer.strip()) <= bool(line.strip())
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_progress_bar_is_for_terminals_only(
+    saved: str, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from scratch.plumbing import lines
+    from scratch.translation import Translator
+
+    monkeypatch.setattr(lines, "SHOWN_AFTER", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    translator = Translator.from_pretrained(saved)
+    assert len(list(lines.translated(translator, ["I see him."] * 3, 1, beam_size=1))) == 3
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("3 lines" in captured.err) == terminal
+    assert terminal or captured.err == ""
+
+
 def test_a_model_that_writes_line_ends_writes_one_line(
     run: Run, saved: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,11 +348,27 @@ def test_mistakes_of_training_are_one_line(run: Run, tmp_path: Path) -> None:
 def test_mistakes_of_evaluation_are_one_line(
     run: Run, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    here = str(tmp_path / "here")
+    Path(here).write_text("Un.\n")
+    model, files = ("--model", saved), ("--hypotheses", here)
     refused(run("evaluate"), "--model")
+    refused(run("evaluate", *model, *files), "--model", "not both")
     refused(run("evaluate", "--model", "nonsense"), "model is 'nonsense'")
-    refused(run("evaluate", "--model", saved, "--split", "nonsense"), "split is 'nonsense'")
-    refused(run("evaluate", "--model", saved, "--beam", "0"), "--beam is 0")
-    refused(run("evaluate", "--model", saved, "--out", str(tmp_path / "a" / "b")), "--out is")
+    refused(run("evaluate", *model, "--split", "nonsense"), "split is 'nonsense'")
+    refused(run("evaluate", *model, "--split", "val", "--set", "all"), "--split and --set")
+    refused(run("evaluate", *model, "--set", "nonsense"), "--set is 'nonsense'", "'tatoeba-dev'")
+    refused(run("evaluate", *model, "--beam", "0"), "--beam is 0")
+    for option in ("--out", "--json"):
+        refused(run("evaluate", *model, option, str(tmp_path / "a" / "b")), f"{option} is")
+    refused(run("evaluate", *model, "--set", "all", "--out", here), "--set is 'all'")
+    refused(run("evaluate", *files, "--set", "all"), "--set is 'all'")
+    refused(run("evaluate", *model, "--source", here), "--references")
+    refused(run("evaluate", *model, "--references", here), "--source")
+    refused(run("evaluate", *files, "--references", here, "--set", "everyday"), "no --set")
+    refused(run("evaluate", *files, "--set", "everyday"), f"{here} has 1 lines", "expected 40")
+    refused(run("evaluate", *files, "--references", str(tmp_path / "none")), "none")
+    refused(run("evaluate", *files, "--references", here, "--record"), "--record")
+    refused(run("evaluate", *model, "--set", "all", "--record"), "scratch ship")
     from scratch.plumbing import fetch
 
     def offline(*_: Any) -> None:
@@ -281,21 +376,77 @@ def test_mistakes_of_evaluation_are_one_line(
 
     monkeypatch.setenv("SCRATCH_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(fetch, "_downloader", lambda: offline)
+    monkeypatch.setattr(fetch, "PAUSES", ())
     refused(run("evaluate", "--model", saved), "test_2016_flickr.en.gz", "could not be fetched")
+    refused(run("evaluate", *files, "--set", "tatoeba-dev"), "fra.txt", "could not be fetched")
 
 
+@pytest.mark.parametrize("words", [[], ["--set", "multi30k-test"], ["--split", "test_2016_flickr"]])
 def test_an_evaluation_prints_scores_and_writes_lines(
-    run: Run, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    from scratch import datasets
+    from scratch.plumbing import evaluation
 
-    monkeypatch.setattr(datasets, "multi30k", lambda split: PAIRS)
-    path = tmp_path / "out.fr"
-    status, out, _ = run("evaluate", "--model", saved, "--beam", "1", "--out", str(path))
+    monkeypatch.setattr(evaluation, "multi30k", lambda split: PAIRS)
+    path, scores = tmp_path / "out.fr", tmp_path / "scores.json"
+    more = ["--beam", "1", "--out", str(path), "--json", str(scores)]
+    status, out, err = run("evaluate", "--model", saved, *words, *more)
     assert status == 0
-    assert out.startswith("BLEU = ")
-    assert "chrF2 = " in out
-    assert len(path.read_text(encoding="utf-8").split("\n")) == len(PAIRS) + 1
+    assert "8/8" in err  # the bar
+    for part in ("multi30k-test: 8", "published protocol: BLEU = ", "\n  BLEU = ", "chrF2 = "):
+        assert part in out
+    assert out.count("version:") == 3
+    lines = path.read_text(encoding="utf-8").split("\n")
+    assert len(lines) == len(PAIRS) + 1
+    found = json.loads(scores.read_text(encoding="utf-8"))
+    assert (found["beam"], found["length_penalty"]) == (1, 0.6)
+    kept = found["sets"]["multi30k-test"]["scores"]
+    assert list(kept) == ["BLEU, published protocol", "BLEU", "chrF2"]
+    # what translate writes, line for line, scores the same
+    stdin = "".join(f"{english}\n" for english, _ in PAIRS).encode()
+    status, translated, _ = run("translate", "--model", saved, "--beam", "1", stdin=stdin)
+    assert translated.split("\n") == lines
+    again = run("evaluate", "--hypotheses", str(path), *words, "--json", str(scores))
+    assert again[1] == out
+    assert json.loads(scores.read_text(encoding="utf-8"))["sets"] == found["sets"]
+
+
+def test_other_test_sets_are_files(run: Run, saved: str, tmp_path: Path) -> None:
+    paths = {name: str(tmp_path / f"test.{name}") for name in ("en", "fr", "fr2", "mt")}
+    for name, lines in (
+        ("en", [english for english, _ in PAIRS]),
+        ("fr", [french for _, french in PAIRS]),
+        ("fr2", ["Non."] * len(PAIRS)),
+    ):
+        Path(paths[name]).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    one, two = ["--references", paths["fr"]], ["--references", paths["fr2"], paths["fr"]]
+    words = ["--source", paths["en"], "--beam", "1", "--out", paths["mt"]]
+    status, out, _ = run("evaluate", "--model", saved, *words, *one)
+    assert status == 0
+    assert out.count("nrefs:1") == 3
+    assert run("evaluate", "--hypotheses", paths["mt"], *one)[1] == out
+    perfect = run("evaluate", "--hypotheses", paths["fr"], *two)[1]
+    assert perfect.count("= 100.00") == 3
+    assert perfect.count("nrefs:2") == 3
+    Path(paths["fr2"]).write_text("Non.\n", encoding="utf-8")
+    refused(run("evaluate", "--hypotheses", paths["mt"], *two), "8 lines", "expected 1")
+
+
+def test_wrong_everyday_sentences_are_listed(run: Run, tmp_path: Path) -> None:
+    from scratch.plumbing.everyday import everyday_sentences
+
+    lines = [sentence.accepted[0] for sentence in everyday_sentences()]
+    lines[0] = "Où est la guerre ?"
+    path = tmp_path / "everyday.fr"
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    scores = tmp_path / "scores.json"
+    words = ("--set", "everyday", "--json", str(scores))
+    status, out, _ = run("evaluate", "--hypotheses", str(path), *words)
+    assert status == 0
+    assert "right: 39 of 40" in out
+    assert out.count("wrong:") == 1
+    assert "Where is the station? -> Où est la guerre ?" in out
+    assert json.loads(scores.read_text(encoding="utf-8"))["sets"]["everyday"]["right"] == 39
 
 
 # -- sizes and help
@@ -312,7 +463,7 @@ def test_the_sizes_stand_beside_the_papers(run: Run) -> None:
     assert "Conjecture" in out
 
 
-@pytest.mark.parametrize("command", [None, "translate", "train", "evaluate", "sizes"])
+@pytest.mark.parametrize("command", [None, "translate", "train", "evaluate", "ship", "sizes"])
 def test_help_is_there(run: Run, command: str | None) -> None:
     status, out, err = run(*([command] if command else []), "--help")
     assert (status, err) == (0, "")

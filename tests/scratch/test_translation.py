@@ -2,6 +2,10 @@
 
 import itertools
 import math
+import random
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,15 +16,22 @@ from torch import Tensor
 from reference import quick, refuses
 from scratch import translation
 from scratch.datasets import pad_rows
+from scratch.plumbing.checkpoint import PRETRAINED
+from scratch.plumbing.fast_decoding import FastModel, fast_best, fast_outputs
+from scratch.plumbing.fetch import is_cached
 from scratch.tokens import train_tokenizer
 from scratch.transformer import Transformer
 from scratch.translation import (
     Hypothesis,
     Translator,
     beam_search,
+    drawing,
     gnmt_penalty,
     greedy_search,
+    left_to_right,
     longest_output,
+    one_die_each,
+    sample_search,
     start_beams,
     translate_ids,
 )
@@ -223,6 +234,79 @@ def test_results_come_in_the_order_of_their_sources() -> None:
     assert translate_ids(m, []) == []
 
 
+# -- drawing
+
+
+def test_draws_fall_as_the_temperature_says() -> None:
+    p = torch.tensor([0.0, 0.0, 0.1, 0.2, 0.7])
+    for temperature in (0.5, 1.0, 3.0):
+        choose = drawing(temperature, one_die_each(0, [0]))
+        drawn = choose(p.log().expand(20_000, 5), [0] * 20_000)
+        expected = p ** (1 / temperature)
+        shares = drawn.bincount(minlength=5) / 20_000
+        assert shares.tolist() == pytest.approx((expected / expected.sum()).tolist(), abs=0.015)
+        assert shares[0] == shares[1] == 0  # what cannot be is never drawn
+
+
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
+def test_the_ends_of_the_die_are_tokens_that_can_be(number: float) -> None:
+    class Stuck(random.Random):
+        def random(self) -> float:
+            return number
+
+    log_probs = torch.tensor([[-math.inf, -math.inf, -1.0, -2.0, -math.inf]])
+    (token,) = drawing(1.0, [Stuck()])(log_probs, [0]).tolist()
+    assert token == (2 if number == 0.0 else 3)
+
+
+def test_the_lowest_temperature_is_greedy() -> None:
+    for seed in range(6):
+        m = model(seed, torch.float64)
+        batch = pad_rows([[3, 4, 5, END], [7, END], [END]], 0)
+        cold = sample_search(m, batch, temperature=0.01, seed=seed)
+        assert [h.tokens for h in cold] == [h.tokens for h in greedy_search(m, batch)]
+        for h, row in zip(cold, batch, strict=True):
+            assert h.log_prob == pytest.approx(score_of(m, row[row > 0][None], h.tokens), abs=1e-4)
+
+
+@quick
+@given(sources, st.integers(0, 5), st.integers(1, 6))
+def test_a_draw_depends_on_its_seed_and_number_only(
+    rows: list[list[int]], seed: int, batch_size: int
+) -> None:
+    m = model(seed, torch.float64)
+    rows = [[*row, END] for row in rows]
+    settings = {"temperature": 2.0, "seed": seed}
+    together = translate_ids(m, rows, batch_size=batch_size, **settings)
+    taught = sample_search(m, pad_rows(rows, 0), **settings)
+    for number, row in enumerate(rows):
+        (alone,) = translate_ids(m, [row], offset=number, **settings)
+        (by_hand,) = left_to_right(
+            m, torch.tensor([row]), drawing(2.0, one_die_each(seed, [number]))
+        )
+        assert alone.tokens == together[number].tokens == taught[number].tokens == by_hand.tokens
+
+
+def test_seeds_and_numbers_make_other_draws() -> None:
+    m = model(0, torch.float64)
+    rows = [[3, 4, 5, END]] * 30
+    outputs = [
+        [h.tokens for h in translate_ids(m, rows, temperature=1.5, seed=seed)] for seed in (0, 1)
+    ]
+    assert outputs[0] != outputs[1]
+    assert outputs[0][1:] != outputs[1][:-1]  # seed 1 is not seed 0 one sentence later
+    assert all(len(set(map(tuple, drawn))) > 4 for drawn in outputs)
+
+
+def test_bad_sampling_settings_are_named() -> None:
+    m = model()
+    for bad in (0, 0.001, -1, math.nan, math.inf, 1_000, "1", True):
+        refuses(lambda t=bad: translate_ids(m, [], temperature=t), "temperature is", repr(bad))  # type: ignore[misc]
+    refuses(lambda: translate_ids(m, [], seed=-1), "seed is -1")
+    refuses(lambda: translate_ids(m, [], offset=-1), "offset is -1")
+    refuses(lambda: sample_search(m, sentence(3), seed=1.5), "seed is 1.5")  # type: ignore[arg-type]
+
+
 # -- length
 
 
@@ -289,12 +373,68 @@ def test_texts_of_any_kind_are_answered(text: str) -> None:
     assert found.score < 0
 
 
+@pytest.mark.parametrize(
+    "text", ["e\u0301" * 3 + "\u0300\u0316", "\u202eabc\u202c", "\ufeffx", "\U0010ffff", "a\x00b"]
+)
+@pytest.mark.parametrize("settings", [{"beam_size": 1}, {"temperature": 0.5}])
+def test_odd_signs_are_answered_by_every_search(text: str, settings: dict[str, Any]) -> None:
+    t = translator(max_len=40)
+    (found,) = t.translate([text], **settings)
+    assert isinstance(found.text, str)
+    assert 0 <= len(found.tokens) <= 39
+    refuses(lambda: t.translate(["\ud83d"], **settings), "surrogate")
+
+
+def test_a_line_of_a_million_signs_is_refused_in_time() -> None:
+    t, start = translator(), time.perf_counter()
+    refuses(lambda: t.translate(["x" * 1_000_000]), "1000001 tokens", "at most 39")
+    assert time.perf_counter() - start < 30  # seconds; it takes about one
+
+
 def test_a_text_that_is_too_long_is_refused_and_says_how_long_it_is() -> None:
     t = translator()
     refuses(lambda: t.translate(["ok", "x" * 5_000]), "text 'xxx", "5001 tokens", "at most 39")
     words = "the " * 39
     assert len(t.translate([words], beam_size=1)) == 1
     refuses(lambda: t.translate([words + "the"]), "40 tokens", "at most 39")
+
+
+def test_attention_is_there_when_asked_for() -> None:
+    t = translator(max_len=60)
+    (without,) = t.translate(["The man."], beam_size=2)
+    (found, blank) = t.translate(["The man.", ""], beam_size=2, need_weights=True)
+    assert without.attention is None
+    assert blank.attention is None
+    assert found == without  # maps are not compared
+    assert found.attention is not None
+    ids = t.source_ids("The man.")
+    assert found.attention.shape == (2, 2, len(found.tokens), len(ids))
+    assert torch.allclose(found.attention.sum(-1), torch.ones(2, 2, len(found.tokens)))
+
+
+def test_the_attention_of_a_token_is_that_of_the_step_that_wrote_it() -> None:
+    from scratch.decoder import DecoderMasks
+
+    m = model(0, torch.float64)
+    t = Translator(model(vocab_size=len(tokenizer())), tokenizer())
+    t.model = m
+    source, written = [3, 4, 5, END], [7, 8, 9]
+    weights = t.attention(source, written)
+    state, read = m.start(torch.tensor([source])), [1, *written]
+    assert isinstance(state.read(torch.tensor([[1]])), DecoderMasks)
+    state = m.start(torch.tensor([source]))
+    for step in range(len(written)):
+        _, _, cross = m.decode(torch.tensor([[read[step]]]), state, need_weights=True)
+        expected = torch.cat([w for w in cross if w is not None])[:, :, 0]
+        assert torch.allclose(weights[:, :, step], expected)
+
+
+def test_a_device_is_cpu_or_a_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refuses(lambda: Translator.from_pretrained("grammar-en-fr", device="cuda"), "finds no GPU")
+    refuses(lambda: Translator.from_pretrained("grammar-en-fr", device="gpu"), "device is 'gpu'")
+    t = Translator.from_pretrained("grammar-en-fr", device="cpu")
+    assert t.model.output.weight.device.type == "cpu"
 
 
 def test_bad_texts_are_named() -> None:
@@ -365,3 +505,56 @@ def test_a_trained_model_translates() -> None:
         found = Translator(m, words).translate([e for e, _ in PAIRS], beam_size=size)
         assert [f.text for f in found] == [french for _, french in PAIRS]
         assert isinstance(translate_ids(m, [[3, END]], beam_size=size)[0], Hypothesis)
+
+
+# -- the models that ship
+
+
+def grammar_test() -> list[str]:
+    from scratch.datasets import grammar
+
+    splits = grammar()
+    return [pair.english_text for pair in (*splits.seen[:150], *splits.unseen[:150])]
+
+
+def real_tests() -> list[str]:
+    from scratch.datasets import multi30k, tatoeba
+
+    captions = [english for english, _ in multi30k("test_2016_flickr")]
+    return captions + list(dict.fromkeys(english for english, _ in tatoeba("test")))
+
+
+TESTED_ON: dict[str, tuple[Callable[[], list[str]], tuple[str, ...]]] = {
+    "grammar-en-fr": (grammar_test, ()),
+    "en-fr": (
+        real_tests,
+        ("multi30k/test_2016_flickr.en.gz", "multi30k/test_2016_flickr.fr.gz", "tatoeba/fra.txt"),
+    ),
+}
+
+
+def shipped() -> list[str]:
+    return sorted(folder.parent.name for folder in PRETRAINED.glob("*/config.json"))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_batch_size_and_padding_change_no_token_on_any_test_sentence(name: str) -> None:
+    texts_of, files = TESTED_ON[name]  # a new model has to say what it is tested on
+    missing = [file for file in files if not is_cached(file)]
+    if missing:
+        pytest.skip(f"the test sentences of {name} are not in the cache: {', '.join(missing)}")
+    t, texts = Translator.from_pretrained(name), texts_of()
+    ids = [t.source_ids(text) for text in texts]
+    expected = translate_ids(t.model, ids, beam_size=1, batch_size=64)
+    shuffled = random.Random(0).sample(range(len(ids)), len(ids))
+    for first in range(0, len(ids), 50):  # neighbours of any length, so that there is padding
+        rows = shuffled[first : first + 50]
+        batch = pad_rows([ids[i] for i in rows], t.model.config.pad_id)
+        found = fast_outputs(FastModel(t.model), batch, longest_output(t.model, batch), fast_best)
+        for i, (tokens, p) in zip(rows, found, strict=True):
+            assert (tokens, p) == (expected[i].tokens, pytest.approx(expected[i].score, abs=1e-4))
+    few = ids[:: max(1, len(ids) // 40)]
+    alone = translate_ids(t.model, few, beam_size=5, batch_size=1)
+    together = translate_ids(t.model, few, beam_size=5, batch_size=40)
+    for a, b in zip(alone, together, strict=True):
+        assert (a.tokens, a.score) == (b.tokens, pytest.approx(b.score, abs=1e-4))

@@ -17,6 +17,7 @@ __all__ = [
     "at_least",
     "batch_rows",
     "between",
+    "device",
     "divisible",
     "finite",
     "flag",
@@ -127,6 +128,13 @@ def one_of(name: str, value: Any, choices: Collection[str]) -> None:
     expected = ", ".join(map(repr, choices))
     good = isinstance(value, str) and value in choices
     require(good, f"{name} is {value!r}, expected one of {expected}")
+
+
+def device(name: str, value: Any) -> None:
+    """``value`` is "cpu", or "cuda" where PyTorch finds a GPU."""
+    one_of(name, value, ("cpu", "cuda"))
+    good = value == "cpu" or torch.cuda.is_available()
+    require(good, f"{name} is 'cuda', expected 'cpu', since PyTorch finds no GPU here")
 
 
 def divisible(name: str, value: int, divisor_name: str, divisor: int) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``python -m scratch translate``, ``train``, ``evaluate``, ``sizes``."""
+"""The commands ``python -m scratch translate``, ``train``, ``evaluate``, ``ship``, ``sizes``."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["main"]
 
@@ -45,33 +45,13 @@ def _forget_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _read_lines() -> list[str]:
-    """Return the lines of standard input; a line ends at a newline and nowhere else."""
-    try:
-        lines = sys.stdin.buffer.read().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"line {line} of the input is not UTF-8, expected UTF-8") from None
-    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m scratch", description="Train and use the Transformer that the book builds."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    c = commands.add_parser("translate", help="English lines on stdin, French lines on stdout")
-    c.add_argument(
-        "--model", default=DEFAULT_MODEL, help="a shipped model or a folder (%(default)s)"
-    )
-    c.add_argument("--beam", type=int, default=5, metavar="N", help="beam size (%(default)s)")
-    c.add_argument("--length-penalty", type=float, default=0.6, metavar="A", help="(%(default)s)")
-    c.add_argument("--batch-size", type=int, metavar="N", help="lines at a time (all, sorted)")
-    c.add_argument(
-        "--attention", metavar="FILE", help="draw the first line's attention (.png, .svg)"
-    )
-    c.set_defaults(run=_translate)
+    _add_translate(commands)
 
     c = commands.add_parser("train", help="train one of the book's recipes")
     c.add_argument("recipe", help="grammar, multi30k or en-fr, a chain of stages")
@@ -88,44 +68,115 @@ def _parser() -> argparse.ArgumentParser:
     c.add_argument("--compile", action="store_true", help="translate the model first")
     c.set_defaults(run=_train)
 
-    c = commands.add_parser("evaluate", help="BLEU and chrF of a model on a Multi30k split")
-    c.add_argument("--model", required=True, help="a shipped model or a folder")
-    c.add_argument("--split", default="test_2016_flickr", help="(%(default)s)")
-    c.add_argument("--beam", type=int, default=5, metavar="N", help="beam size (%(default)s)")
-    c.add_argument("--length-penalty", type=float, default=0.6, metavar="A", help="(%(default)s)")
-    c.add_argument("--out", metavar="FILE", help="write the translations here, one per line")
-    c.set_defaults(run=_evaluate)
+    _add_evaluate(commands)
+    _add_ship(commands)
 
     c = commands.add_parser("sizes", help="the presets' parameters beside the paper's Table 3")
     c.set_defaults(run=_sizes)
     return parser
 
 
-def _translate(arguments: argparse.Namespace) -> None:
-    from scratch.plumbing import checks
-    from scratch.translation import Translation, Translator
+def _add_evaluate(commands: Any) -> None:
+    c = commands.add_parser("evaluate", help="BLEU, chrF and everyday sentences of a model")
+    c.add_argument("--model", help="a shipped model or a folder")
+    c.add_argument("--hypotheses", metavar="FILE", help="translations, to score instead of a model")
+    c.add_argument(
+        "--set",
+        metavar="NAME",
+        help="multi30k-val, multi30k-test, tatoeba-dev, tatoeba-test, everyday or all "
+        "(multi30k-test)",
+    )
+    c.add_argument("--split", help="the same, by Multi30k's own name: val or test_2016_flickr")
+    c.add_argument("--source", metavar="FILE", help="another test set, a sentence a line")
+    c.add_argument("--references", nargs="+", metavar="FILE", help="and its translations")
+    c.add_argument("--beam", type=int, default=5, metavar="N", help="beam size (%(default)s)")
+    c.add_argument("--length-penalty", type=float, default=0.6, metavar="A", help="(%(default)s)")
+    c.add_argument("--out", metavar="FILE", help="write the translations here, one per line")
+    c.add_argument("--json", metavar="FILE", help="write the scores here")
+    c.add_argument(
+        "--record", action="store_true", help="keep the scores of all sets with a shipped model"
+    )
+    c.set_defaults(run=_evaluate)
 
-    _check_search(arguments)
-    size = sys.maxsize if arguments.batch_size is None else arguments.batch_size
-    checks.at_least("--batch-size", size, 1)
-    translator = Translator.from_pretrained(arguments.model)
-    lines = _read_lines()
-    found: list[Translation] = []
-    for start in range(0, len(lines), size):
-        found += translator.translate(
-            lines[start : start + size],
-            beam_size=arguments.beam,
-            length_penalty=arguments.length_penalty,
-        )
-    for translation in found:
-        print(" ".join(translation.text.split()))  # one line out for each line in, whatever it is
-    if arguments.attention:
+
+def _add_ship(commands: Any) -> None:
+    c = commands.add_parser("ship", help="make a shipped model of a finished run")
+    c.add_argument(
+        "--run", dest="runs", required=True, nargs="+", metavar="DIR", help="its stages, in order"
+    )
+    c.add_argument("--as", dest="name", required=True, metavar="NAME", help="such as en-fr")
+    c.add_argument("--stored-as", default="int8", help="int8, float16 or float32 (%(default)s)")
+    c.add_argument("--hardware", default="", metavar="TEXT", help="what it ran on, for the card")
+    c.set_defaults(run=_ship)
+
+
+def _add_translate(commands: Any) -> None:
+    c = commands.add_parser("translate", help="English lines on stdin, French lines on stdout")
+    c.add_argument(
+        "--model", default=DEFAULT_MODEL, help="a shipped model or a folder (%(default)s)"
+    )
+    c.add_argument("--beam", type=int, metavar="N", help="beam size (5)")
+    c.add_argument("--length-penalty", type=float, metavar="A", help="(0.6)")
+    c.add_argument("--sample", action="store_true", help="draw the words instead of searching")
+    c.add_argument("--temperature", type=float, metavar="T", help="of --sample (1.0)")
+    c.add_argument("--seed", type=int, metavar="N", help="of --sample (0)")
+    c.add_argument(
+        "--batch-size", type=int, default=64, metavar="N", help="lines at a time (%(default)s)"
+    )
+    c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    c.add_argument(
+        "--attention", metavar="FILE", help="draw the first line's attention (.png, .svg)"
+    )
+    c.set_defaults(run=_translate)
+
+
+def _translate(arguments: argparse.Namespace) -> None:
+    from scratch.plumbing.lines import input_lines, lines_at_a_time, translated
+    from scratch.translation import Translator
+
+    a, settings = arguments, _search_settings(arguments)
+    translator = Translator.from_pretrained(a.model, device=a.device)
+    at_a_time = lines_at_a_time(a.batch_size, sys.stdin.isatty())
+    first = None
+    lines = input_lines(sys.stdin.buffer)
+    for number, (line, found) in enumerate(translated(translator, lines, at_a_time, **settings)):
+        print(" ".join(found.text.split()))  # one line out for each line in, whatever it is
+        if (number + 1) % at_a_time == 0:
+            sys.stdout.flush()
+        if first is None and found.text.strip():
+            first = line, found.text
+    if a.attention:
         from scratch.plumbing.figures import save_attention
 
-        first = next((i for i, t in enumerate(found) if t.text.strip()), None)
         if first is None:
             raise ValueError("--attention found no words to draw, expected a translated line")
-        save_attention(translator, lines[first], found[first].text, Path(arguments.attention))
+        save_attention(translator, *first, Path(a.attention))
+
+
+def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``translate`` is to do; refuse options that contradict each other."""
+    from scratch.plumbing import checks
+
+    a = arguments
+    checks.at_least("--batch-size", a.batch_size, 1)
+    search = {"--beam": a.beam, "--length-penalty": a.length_penalty}
+    sampling = {"--temperature": a.temperature, "--seed": a.seed}
+    for name, value in (search if a.sample else sampling).items():
+        given = f"{name} is {value} {'with' if a.sample else 'without'} --sample"
+        checks.require(value is None, f"{given}, expected {name} to be left out")
+    a.beam, a.length_penalty = _given(a.beam, 5), _given(a.length_penalty, 0.6)
+    _check_search(a)
+    settings = {"batch_size": a.batch_size}
+    if not a.sample:
+        return settings | {"beam_size": a.beam, "length_penalty": a.length_penalty}
+    temperature, seed = _given(a.temperature, 1.0), _given(a.seed, 0)
+    checks.number("--temperature", temperature, 0.01, maximum=100.0)
+    checks.at_least("--seed", seed, 0)
+    return settings | {"temperature": temperature, "seed": seed}
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
 def _check_search(arguments: argparse.Namespace) -> None:
@@ -160,30 +211,39 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    import sacrebleu
-    from tqdm import tqdm
+    from scratch.plumbing import checks
+    from scratch.plumbing.evaluation import SPLITS, Asked, BeamSearch, run_evaluation
 
-    from scratch.datasets import multi30k
-    from scratch.translation import Translator
+    a = arguments
+    _check_search(a)
+    test_set = a.set
+    if a.split is not None:
+        checks.require(test_set is None, "--split and --set are given, expected one of them")
+        checks.one_of("--split", a.split, tuple(SPLITS))
+        test_set = SPLITS[a.split]
+    asked = Asked(
+        model=a.model,
+        hypotheses=a.hypotheses,
+        test_set=test_set,
+        source=a.source,
+        references=tuple(a.references or ()),
+        out=a.out,
+        json=a.json,
+        record=a.record,
+        search=BeamSearch(a.beam, a.length_penalty),
+    )
+    run_evaluation(asked)
 
-    _check_search(arguments)
-    if arguments.out and not Path(arguments.out).parent.is_dir():
-        raise ValueError(f"--out is {arguments.out!r}, expected a file in a folder that exists")
-    translator = Translator.from_pretrained(arguments.model)
-    pairs = multi30k(arguments.split)
-    found: list[str] = []
-    for first in tqdm(range(0, len(pairs), 100), unit="batch"):
-        lines = [english for english, _ in pairs[first : first + 100]]
-        outputs = translator.translate(
-            lines, beam_size=arguments.beam, length_penalty=arguments.length_penalty
-        )
-        found.extend(output.text for output in outputs)
-    references = [[french for _, french in pairs]]
-    for metric in (sacrebleu.BLEU(), sacrebleu.CHRF()):
-        score = metric.corpus_score(found, references)
-        print(f"{score.format(width=2)}  {metric.get_signature()}")
-    if arguments.out:
-        Path(arguments.out).write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
+
+def _ship(arguments: argparse.Namespace) -> None:
+    from scratch.plumbing.shipping import ship
+
+    a = arguments
+    runs = [Path(run) for run in a.runs]
+    folder, loss = ship(runs, a.name, stored_as=a.stored_as, hardware=a.hardware)
+    print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
+    print(f"stored as {a.stored_as}: {loss.describe()}")
+    print(f"next: python -m scratch evaluate --model {a.name} --set all --record")
 
 
 def _sizes(arguments: argparse.Namespace) -> None:

@@ -35,9 +35,7 @@ class Machine:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        checks.one_of("device", self.device, ("cpu", "cuda"))
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device is 'cuda', expected 'cpu', since PyTorch finds no GPU here")
+        checks.device("device", self.device)
         if self.bf16 and self.device == "cpu":
             raise ValueError("bf16 is True, expected False with the device 'cpu'")
 
