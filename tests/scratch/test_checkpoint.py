@@ -1,5 +1,6 @@
 """A model on disk: it comes back as it was, or is refused in one sentence; nothing is unpickled."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from reference import refuses
 from scratch.plumbing import checkpoint
 from scratch.plumbing.checkpoint import load_pretrained, save_pretrained
+from scratch.plumbing.quantize import dequantize_rows, quantize_rows
 from scratch.tokens import train_tokenizer
 from scratch.transformer import Transformer
 from small import PAIRS, model, tokenizer
@@ -59,21 +61,102 @@ def test_a_model_comes_back_bit_for_bit(
 
 def test_half_precision_takes_half_the_room_and_loads_as_float32(tmp_path: Path) -> None:
     m = book_model()
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        save_pretrained(tmp_path / str(dtype), m, tokenizer(), dtype=dtype)
-    again, _ = load_pretrained(tmp_path / "torch.float16")
+    for kind in ("float32", "float16", "bfloat16"):
+        save_pretrained(tmp_path / kind, m, tokenizer(), stored_as=kind)
+    again, _ = load_pretrained(tmp_path / "float16")
     for a, b in zip(m.parameters(), again.parameters(), strict=True):
         assert b.dtype == torch.float32
         assert torch.equal(a.half().float(), b)
     assert (logits(again) - logits(m)).abs().max() < 0.05
     sizes = [
-        (tmp_path / str(d) / "model.safetensors").stat().st_size
-        for d in (torch.float32, torch.float16, torch.bfloat16)
+        (tmp_path / kind / "model.safetensors").stat().st_size
+        for kind in ("float32", "float16", "bfloat16")
     ]
     header = 8_000
     assert sizes[1] == sizes[2] or abs(sizes[1] - sizes[2]) < header
     assert sizes[1] < 0.5 * sizes[0] + header
-    refuses(lambda: save_pretrained(tmp_path, m, tokenizer(), dtype=torch.int8), "torch.int8")
+
+
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
+def test_int8_takes_a_quarter_of_the_room_and_loads_as_float32(
+    tie: bool, positions: str, tmp_path: Path
+) -> None:
+    m = book_model(tie_embeddings=tie, positions=positions, d_model=64, d_ff=128)
+    save_pretrained(tmp_path / "whole", m, tokenizer())
+    save_pretrained(tmp_path / "int8", m, tokenizer(), stored_as="int8")
+    again, _ = load_pretrained(tmp_path / "int8")
+    for (name, a), b in zip(m.named_parameters(), again.parameters(), strict=True):
+        assert b.dtype == torch.float32
+        if a.ndim == 1:
+            assert torch.equal(a, b), name
+        else:
+            assert torch.equal(dequantize_rows(*quantize_rows(a.detach())), b), name
+            assert not torch.equal(a, b), name
+    assert 0 < (logits(again) - logits(m)).abs().max() < 0.5
+    files = [(tmp_path / kind / "model.safetensors") for kind in ("int8", "whole")]
+    assert files[0].stat().st_size < 0.34 * files[1].stat().st_size
+    # what was read can be stored again without a further loss
+    save_pretrained(tmp_path / "again", again, tokenizer(), stored_as="int8")
+    assert torch.equal(logits(load_pretrained(tmp_path / "again")[0]), logits(again))
+
+
+def test_a_damaged_int8_file_is_named(tmp_path: Path) -> None:
+    save_pretrained(tmp_path, book_model(), tokenizer(), stored_as="int8")
+    path = tmp_path / "model.safetensors"
+    stored = load_file(path)
+    name = "encoder.layers.0.feed_forward.expand.weight"
+    scale, matrix = stored[name + ".scale"], stored[name]
+    for changes in (
+        {name + ".scale": None},
+        {name + ".scale": scale[:-1]},
+        {name + ".scale": scale * float("nan")},
+        {name + ".scale": scale * float("inf")},
+        {name: matrix[:-1]},
+        {name: matrix[:, :-1].contiguous()},
+        {name: matrix[:-1], name + ".scale": scale[:-1]},
+        {name: None},
+        {name: matrix.int()},
+        {"stray.scale": scale.clone()},
+        {"source_embedding.weight": None, "source_embedding.weight.scale": None},
+    ):
+        parts = {**stored, **changes}
+        save_file({key: t for key, t in parts.items() if t is not None}, path)
+        with pytest.raises(ValueError, match=r"model\.safetensors") as caught:
+            load_pretrained(tmp_path)
+        message = str(caught.value)
+        assert min(changes).removesuffix(".scale") in message
+        assert "expected" in message
+        assert "\n" not in message
+    save_file(stored, path)
+    assert logits(load_pretrained(tmp_path)[0]).isfinite().all()
+
+
+def test_the_first_shipped_model_is_read_as_it_always_was() -> None:
+    """float16 numbers become the same float32 numbers, every one of them."""
+    folder = checkpoint.PRETRAINED / "grammar-en-fr"
+    content = (folder / "model.safetensors").read_bytes()
+    digest = "cc878609b34769b18ebe8d6c0e297c0698d54a4ff4ba017ce2d35a3c6fa00260"
+    assert hashlib.sha256(content).hexdigest() == digest
+    stored = load_file(folder / "model.safetensors")
+    m, _ = load_pretrained("grammar-en-fr")
+    assert set(stored) == {name for name, _ in m.named_parameters()}
+    for name, p in m.named_parameters():
+        assert stored[name].dtype == torch.float16
+        assert torch.equal(p, stored[name].float())
+
+
+def test_storing_as_something_else_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    refuses(
+        lambda: save_pretrained(tmp_path / "a", book_model(), tokenizer(), stored_as="int4"),
+        "stored_as is 'int4'",
+        "'int8'",
+    )
+    broken = book_model()
+    with torch.no_grad():
+        broken.source_embedding.weight[3, 2] = float("nan")
+    refuses(lambda: save_pretrained(tmp_path / "a", broken, tokenizer()), "source_embedding.weight")
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_shared_matrix_is_stored_once(folder: Path) -> None:

@@ -7,34 +7,31 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from scratch.plumbing import checks
+from scratch.plumbing.quantize import pack, unpack
 from scratch.tokens import Tokenizer
 from scratch.transformer import Transformer, TransformerConfig
 
-__all__ = ["PRETRAINED", "load_pretrained", "save_pretrained"]
+__all__ = ["PRETRAINED", "find_pretrained", "load_pretrained", "save_pretrained"]
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 
 
 def save_pretrained(
-    folder: str | Path,
-    model: Transformer,
-    tokenizer: Tokenizer,
-    *,
-    dtype: torch.dtype = torch.float32,
+    folder: str | Path, model: Transformer, tokenizer: Tokenizer, *, stored_as: str = "float32"
 ) -> None:
     """Write ``model`` and ``tokenizer`` to ``folder``; each file appears whole or not at all.
 
-    ``dtype`` is what the weights are stored as; a shared matrix is stored once.
+    ``stored_as`` is "float32", "float16", "bfloat16" or "int8" (see
+    :mod:`scratch.plumbing.quantize`); a shared matrix is stored once.
     """
-    checks.require(dtype.is_floating_point, f"dtype is {dtype}, expected a floating-point dtype")
+    # named_parameters lists a shared matrix once, under its first name
+    weights = pack(dict(model.named_parameters()), stored_as)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = json.dumps(model.config.to_dict(), indent=2) + "\n"
-    # named_parameters lists a shared matrix once, under its first name
-    weights = {name: p.detach().to("cpu", dtype) for name, p in model.named_parameters()}
     parts = {
         CONFIG: lambda path: path.write_text(config),
         TOKENIZER: lambda path: tokenizer.save(path),
@@ -46,11 +43,10 @@ def save_pretrained(
         os.replace(unfinished, folder / name)
 
 
-def load_pretrained(name: str | Path) -> tuple[Transformer, Tokenizer]:
-    """Read what :func:`save_pretrained` wrote: a shipped model by name, or any folder.
+def find_pretrained(name: str | Path) -> Path:
+    """Return the folder of a shipped model, by name, or of any saved one.
 
-    Weights become float32 before any arithmetic.  Raises ValueError, in one sentence, when a
-    file is missing, cut short or belongs to something else.
+    Raises ValueError when there is no such folder or a file is missing in it.
     """
     folder = PRETRAINED / name if (PRETRAINED / name).is_dir() else Path(name)
     for part in (CONFIG, TOKENIZER, WEIGHTS):
@@ -59,23 +55,21 @@ def load_pretrained(name: str | Path) -> tuple[Transformer, Tokenizer]:
             raise ValueError(
                 f"model is {str(name)!r}, expected a folder with {part} in it, or one of: {shipped}"
             )
+    return folder
+
+
+def load_pretrained(name: str | Path) -> tuple[Transformer, Tokenizer]:
+    """Read what :func:`save_pretrained` wrote: a shipped model by name, or any folder.
+
+    Weights become float32 before any arithmetic.  Raises ValueError, in one sentence, when a
+    file is missing, cut short or belongs to something else.
+    """
+    folder = find_pretrained(name)
     try:
         config = TransformerConfig(**json.loads((folder / CONFIG).read_text()))
     except (TypeError, ValueError, RecursionError) as error:  # no JSON, or not of a model
         raise ValueError(f"{folder / CONFIG} is not a model's configuration ({error})") from None
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{folder / WEIGHTS} is cut short or foreign ({error})") from None
-    with torch.device("meta"):  # shapes without memory: a damaged size may be enormous
-        expected = {k: tuple(p.shape) for k, p in Transformer(config).named_parameters()}
-    found = {key: tuple(w.shape) for key, w in weights.items()}
-    if found != expected:
-        odd = min(k for k in {*found, *expected} if found.get(k) != expected.get(k))
-        raise ValueError(
-            f"{folder / WEIGHTS} has {odd} of shape {found.get(odd)}, "
-            f"expected {expected.get(odd)} as {CONFIG} says"
-        )
+    weights = _read_weights(folder / WEIGHTS, config)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     if len(tokenizer) != config.vocab_size:
         raise ValueError(
@@ -83,5 +77,23 @@ def load_pretrained(name: str | Path) -> tuple[Transformer, Tokenizer]:
             f"expected {config.vocab_size} as {CONFIG} says"
         )
     model = Transformer(config)
-    model.load_state_dict({k: w.float() for k, w in weights.items()}, strict=False)
+    model.load_state_dict(weights, strict=False)
     return model.eval(), tokenizer
+
+
+def _read_weights(path: Path, config: TransformerConfig) -> dict[str, Tensor]:
+    """Return the float32 weights in ``path``; raise ValueError unless they are of ``config``."""
+    try:
+        weights = unpack(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is cut short or foreign ({error})") from None
+    with torch.device("meta"):  # shapes without memory: a damaged size may be enormous
+        expected = {k: tuple(p.shape) for k, p in Transformer(config).named_parameters()}
+    found = {key: tuple(w.shape) for key, w in weights.items()}
+    if found != expected:
+        odd = min(k for k in {*found, *expected} if found.get(k) != expected.get(k))
+        raise ValueError(
+            f"{path} has {odd} of shape {found.get(odd)}, "
+            f"expected {expected.get(odd)} as {CONFIG} says"
+        )
+    return weights

@@ -215,8 +215,7 @@ def _finish(run: Run, folder: Path) -> None:
 
         average_snapshots(folder, run.model, run.extras.average)
         save_curve(folder / LOG, folder / CURVE)
-    dtype = getattr(torch, run.recipe.stored_as)
-    save_pretrained(folder, run.model.eval(), run.tokenizer, dtype=dtype)
+    save_pretrained(folder, run.model.eval(), run.tokenizer, stored_as=run.recipe.stored_as)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

@@ -1,0 +1,210 @@
+"""The card of a shipped model, made of the files beside it: settings, logs, scores."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from scratch.plumbing.checkpoint import CONFIG, WEIGHTS
+from scratch.plumbing.journal import read_log
+from scratch.plumbing.quantize import Loss
+from scratch.plumbing.recipes import CHAINS
+from scratch.plumbing.shipping import SHIPPED, seconds_of
+
+__all__ = ["CARD", "SCORES", "card_text", "write_card"]
+
+CARD, SCORES = "README.md", "scores.json"
+DATA = {  # of what a log's checksums name, by the beginning of the name
+    "multi30k/": "Multi30k (Elliott et al. 2016, 2017), captions of pictures",
+    "tatoeba/": "English-French pairs of the Tatoeba project in the selection of manythings.org",
+    "tsv:": "a file of two columns",
+    "": "the book's own grammar; no text of others",
+}
+TERMS = {
+    "multi30k/": (
+        "Multi30k is for research and education, not for commercial use. Weights that were "
+        "trained on it come under the same limit: use them for research and education only."
+    ),
+    "tatoeba/": (
+        "Tatoeba's sentences are the work of its contributors (https://tatoeba.org), under "
+        "CC BY 2.0 FR, in the selection of manythings.org. Whoever passes the weights on names "
+        "them."
+    ),
+    "tsv:": "The weights come under the terms of the file that they were trained on.",
+    "": "The weights are under the MIT licence, like the code.",
+}
+LIMITS = {
+    "multi30k/": (
+        "It has read two kinds of text: captions of everyday pictures, and short everyday "
+        "sentences of at most nine English words. News, law, medicine, poetry, names that are "
+        "rare and sentences of several clauses are outside of both, and come out wrong or as "
+        "fluent French that says something else."
+    ),
+    "tatoeba/": (
+        'English "you" is "tu" or "vous" as it happens, and "they" "ils" more often than '
+        '"elles": each sentence is translated by itself, and the data lean that way. What the '
+        "data say of men, women and countries, the model repeats."
+    ),
+}
+ALWAYS = "It never says that it does not know. Don't use it where a wrong translation does harm."
+
+
+def write_card(folder: Path) -> None:
+    """Write the card of the shipped model in ``folder`` from the files beside it."""
+    unfinished = folder / f"{CARD}.part"
+    unfinished.write_text(card_text(folder), encoding="utf-8")
+    os.replace(unfinished, folder / CARD)
+
+
+def card_text(folder: Path) -> str:
+    """Return the card, Markdown, of the shipped model in ``folder``."""
+    logs = [read_log(path) for path in sorted(folder.glob("log-*.jsonl"))]
+    about = json.loads((folder / SHIPPED).read_text(encoding="utf-8"))
+    scores = folder / SCORES
+    found = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else None
+    kinds = _kinds([header for header, *_ in logs])
+    limits = [LIMITS[kind] for kind in kinds if kind in LIMITS]
+    parts = [
+        f"# Model card: {folder.name}",
+        "A Transformer that translates English into French, built and trained by the code of "
+        "this book. This page is made by `python -m scratch ship` of the files beside it; "
+        "each `log-N.jsonl` begins with all settings of its stage.",
+        _facts(folder, logs, about, kinds),
+        "## Training",
+        _stages(logs, about),
+        _commands(logs),
+        "## Scores",
+        _scores(found, folder.name),
+        "## Limits",
+        "\n\n".join([*limits, _longest(folder), ALWAYS]),
+        "## Licence",
+        "\n\n".join(TERMS[kind] for kind in kinds),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _kinds(headers: list[dict[str, Any]]) -> list[str]:
+    files = [name for header in headers for name in header.get("data", {})]
+    return [kind for kind in DATA if kind and any(f.startswith(kind) for f in files)] or [""]
+
+
+def _facts(
+    folder: Path, logs: list[list[dict[str, Any]]], about: dict[str, Any], kinds: list[str]
+) -> str:
+    header = logs[-1][0]
+    model, parameters = header["model"], header.get("parameters")
+    size = (folder / WEIGHTS).stat().st_size / 1e6
+    hours = sum(seconds_of(entries) for _, *entries in logs) / 3600
+    rows = {
+        "Data": "; ".join(DATA[kind] for kind in kinds)
+        + f". {header['examples']:,} pairs, none of which shares a side with a held-out sentence",
+        "Size": (f"{parameters:,} parameters; " if parameters else "")
+        + f"{model['vocab_size']:,} tokens, width {model['d_model']}, {model['n_heads']} heads, "
+        f"d_ff {model['d_ff']}, {model['n_encoder_layers']} layers that read and "
+        f"{model['n_decoder_layers']} that write, {model['norm']}-norm",
+        "Stored as": f"{about['stored_as']}, {size:.1f} MB; dequantised to float32 before any "
+        f"arithmetic. By storing, {Loss(about['worst'], about['overall']).describe()}",
+        "Hardware": about["hardware"] or _machine(header),
+        "Time": f"{hours:.1f} hours in {len(logs)} stage{'s' if len(logs) > 1 else ''}",
+    }
+    return "\n".join(["| | |", "|:--|:--|", *(f"| {key} | {text} |" for key, text in rows.items())])
+
+
+def _machine(header: dict[str, Any]) -> str:
+    device = header.get("computed_on", {}).get("device", "cpu")
+    return f"{header['machine']} {header.get('kernels', '')}, {device}".replace(" ,", ",")
+
+
+def _stages(logs: list[list[dict[str, Any]]], about: dict[str, Any]) -> str:
+    head = "| Stage | Begins with | Steps | Epochs | Tokens a step | Peak rate | Dropout | Seed "
+    lines = [head + "| Processes × threads | Hours | BLEU on dev, greedy, at the end |"]
+    lines.append("|:--|:--|" + "--:|" * 6 + ":--|--:|:--|")
+    for number, (log, name) in enumerate(zip(logs, about["runs"], strict=True), start=1):
+        begin = f"stage {number - 1}" if number > 1 else "new weights"
+        lines.append("| " + " | ".join([f"{number}: `{name}`", begin, *_cells(log)]) + " |")
+    return "\n".join(lines)
+
+
+def _cells(log: list[dict[str, Any]]) -> list[str]:
+    """Return what the table of stages says of one, after its name and beginning."""
+    header, *entries = log
+    training, last = header["training"], [e for e in entries if "loss" in e][-1]
+    looks = [e["dev_bleu"] for e in entries if "dev_bleu" in e] or [{}]
+    return [
+        f"{last['step']:,}",
+        str(last["epoch"]),
+        f"{training['max_tokens'] * training.get('accumulate', 1):,}",
+        f"{training['peak_rate']:g}",
+        f"{header['model']['dropout']:g}",
+        str(training["seed"]),
+        f"{header.get('processes', 1)} × {header['threads']}",
+        f"{seconds_of(entries) / 3600:.2f}",
+        ", ".join(f"{name} {value:.1f}" for name, value in looks[-1].items()) or "-",
+    ]
+
+
+def _commands(logs: list[list[dict[str, Any]]]) -> str:
+    """Return the commands as they were typed, and the one that runs the whole chain again."""
+    headers = [header for header, *_ in logs]
+    typed = list(dict.fromkeys(map(_command, headers)))
+    text = "The commands, as they were given:\n\n```\n" + "\n".join(typed) + "\n```"
+    recipes = tuple(header["recipe"] for header in headers)
+    chain = next((name for name, stages in CHAINS.items() if stages == recipes), None)
+    if chain is None or len(typed) == 1:
+        return text
+    again = {**headers[0], "command": f"python -m scratch train {chain} --out _build/runs"}
+    again["command"] += f" --threads {headers[0]['threads']}"
+    return text + "\n\nThe same chain in one command:\n\n```\n" + _command(again) + "\n```"
+
+
+def _command(header: dict[str, Any]) -> str:
+    command, processes = str(header["command"]), header.get("processes", 1)
+    if processes == 1:
+        return command
+    return command.replace("python -m", f"torchrun --nproc-per-node {processes} -m", 1)
+
+
+def _scores(found: dict[str, Any] | None, name: str) -> str:
+    again = f"python -m scratch evaluate --model {name} --set all --record"
+    if found is None:
+        return f"Not measured yet: `{again}` measures, and writes them here."
+    if (found["beam"], found["length_penalty"]) != (5, 0.6):  # what evaluate does if not told
+        again += f" --beam {found['beam']} --length-penalty {found['length_penalty']:g}"
+    search = f"Beam {found['beam']}, length penalty {found['length_penalty']:g}, measured on "
+    parts = [search + f"the stored weights by `{again}`:", _score_rows(found), _protocol(found)]
+    wrong = [w for result in found["sets"].values() for w in result.get("wrong", [])]
+    if wrong:
+        listed = "\n".join(f"- {w['english']} → {w['french']}" for w in wrong)
+        parts += ["Wrong among the everyday sentences:", listed]
+    return "\n\n".join(parts)
+
+
+def _score_rows(found: dict[str, Any]) -> str:
+    lines = ["| Set | Sentences | Score | | sacrebleu's signature |", "|:--|--:|:--|--:|:--|"]
+    for set_name, result in found["sets"].items():
+        start = f"| {set_name} | {result['sentences']:,} "
+        for score_name, score in result.get("scores", {}).items():
+            signature = score["signature"].replace("|", "\\|")  # or they would end the cell
+            lines.append(f"{start}| {score_name} | {score['score']:.2f} | `{signature}` |")
+        if "right" in result:
+            lines.append(f"{start}| right | {result['right']} | |")
+    return "\n".join(lines)
+
+
+def _protocol(found: dict[str, Any]) -> str:
+    return (
+        "multi30k-test is test_2016_flickr. The published protocol: output and reference in lower "
+        "case, with Moses' normalised punctuation, cut by Moses' tokenizer for French (sacremoses "
+        f"{found['versions']['sacremoses']}), then BLEU without another tokenizer. The other "
+        "scores are of the text as it is written; Tatoeba's count every French version of a "
+        "sentence as right. An everyday sentence is right if it is one of the versions accepted "
+        "for it, case, punctuation and hyphens aside."
+    )
+
+
+def _longest(folder: Path) -> str:
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return (
+        f"It reads at most {config['max_len'] - 1} tokens and writes at most twice as many as it "
+        "has read, and ten; longer text has to be cut into sentences first."
+    )
