@@ -1,0 +1,7 @@
+"""Let these tests import the benchmark's modules, and the weight copier of tests/scratch."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "scratch")]
