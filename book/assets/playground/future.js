@@ -1,0 +1,40 @@
+// A French sentence read in one pass, with the causal mask and without it.
+import { element, headed, percent, scrolling, visible } from "./dom.js";
+import { Maps } from "./model.js";
+import { side } from "./result.js";
+import { nextLogProbs } from "./search.js";
+
+export async function readBothWays({ model }, source, given, on) {
+  const memory = await model.read(source, on);
+  const read = [[model.config.bos_id, ...given]];
+  const masked = await model.write(read, memory, on);
+  const open = await model.write(read, memory, { ...on, causal: 0 });
+  return { masked, open };
+}
+
+// How much of each position's weight lies on later ones, over all layers and heads.
+export const onTheFuture = (maps) => maps.pick("mean", "mean")
+  .map((row, r) => row.slice(r + 1).reduce((sum, weight) => sum + weight, 0));
+
+export function futureTable({ model, tokenizer }, given, { masked, open }, maps, mask) {
+  const { config } = model;
+  const labels = tokenizer.pieces([config.bos_id, ...given, config.eos_id]).map(visible);
+  const p = (pass, row, id) => Math.exp(nextLogProbs(pass.logits, row, config)[id]);
+  const future = onTheFuture(maps);
+  const rows = [...given, config.eos_id].map((id, row) => element("tr", {},
+    element("th", { scope: "row" }, labels[row]), element("td", {}, labels[row + 1]),
+    ...[p(masked, row, id), p(open, row, id), future[row]].map((x) => element("td", { className: "pg-number" }, percent(x)))));
+  const titles = ["reads", "comes next", "its probability, masked", "unmasked", "weight on the future"];
+  return scrolling(element("table", {}, headed(titles), element("tbody", {}, ...rows)),
+    `Decoder self-attention with the mask ${mask}: the last column says how much of it, over all layers and heads, lies on tokens that come later.`);
+}
+
+export function futureKind({ model, tokenizer }, given, maps) {
+  const words = (name) => side(tokenizer, name, given, [model.config.bos_id, ...given], 1);
+  return {
+    decoder: {
+      title: "French looks at French (decoder)", subject: "each French token, as it is read,", links: false,
+      maps, rows: words("French words"), columns: words("French words, looked at"),
+    },
+  };
+}
