@@ -1,4 +1,4 @@
-"""Layer normalisation and the residual connection around every sub-layer.
+"""Layer normalisation and the residual connection around every sublayer.
 
 Chapter 7.  Paper: section 3.1 (residual connection) and 5.4 (residual dropout).
 """
@@ -37,11 +37,11 @@ class LayerNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """What stands around a sub-layer: x + Dropout(Sublayer(x)), and a LayerNorm.
+    """What stands around a sublayer: x + Dropout(Sublayer(x)), and a LayerNorm.
 
     ``norm="post"`` normalises the sum, as the paper does; ``norm="pre"`` normalises what goes
-    into the sub-layer and leaves the path from the first layer to the last one untouched.
-    Use it in two halves, ``after(x, sublayer(before(x)))``, so that a sub-layer may return
+    into the sublayer and leaves the path from the first layer to the last one untouched.
+    Use it in two halves, ``after(x, sublayer(before(x)))``, so that a sublayer may return
     attention weights as well.
 
     Source: Vaswani et al. (2017), section 3.1; Xiong et al. (2020), figure 1.
@@ -56,12 +56,12 @@ class Residual(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def before(self, x: Tensor) -> Tensor:
-        """Return what the sub-layer is to read, (B, T, D)."""
+        """Return what the sublayer is to read, (B, T, D)."""
         checks.width("x", x, self.norm.d_model, self.norm.scale.dtype)
         return self.norm(x) if self.pre_norm else x
 
     def after(self, x: Tensor, output: Tensor) -> Tensor:
-        """Add the sub-layer's ``output`` to its input ``x``, both (B, T, D)."""
+        """Add the sublayer's ``output`` to its input ``x``, both (B, T, D)."""
         checks.width("x", x, self.norm.d_model)
         checks.same_shape("output", output, "x", x)
         x = x + self.dropout(output)
