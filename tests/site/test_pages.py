@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+WAYS = [(scheme, width) for scheme in ("light", "dark") for width in ("wide", "narrow")]
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
 # what MathJax has not typeset, or could not; empty on a page that is in order
 MATHEMATICS = """() => ({
@@ -58,6 +59,11 @@ class Visit:
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: self.errors.append(str(e)))
 
+    def forget(self) -> None:
+        """Begin again, for the next page in the same tab."""
+        self.elsewhere.clear()
+        self.errors.clear()
+
 
 @pytest.fixture(scope="module")
 def contexts(browser: Browser) -> Iterator[Callable[[str, str], BrowserContext]]:
@@ -90,6 +96,12 @@ def look(
     pictures.mkdir(parents=True, exist_ok=True)
     stem = name.removesuffix(".html").replace("/", "-")
     page.screenshot(path=pictures / f"{stem}-{width}-{scheme}.png", full_page=True)
+    return faults(visit, root)
+
+
+def faults(visit: Visit, root: Path) -> dict[str, Any]:
+    """Return what is wrong with the page that is open."""
+    page = visit.page
     mathematics = page.evaluate(MATHEMATICS)
     sideways = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     page.add_script_tag(path=root / "node_modules/axe-core/axe.min.js")
@@ -110,10 +122,29 @@ def test_page(
     address: str, root: Path, page_name: str, scheme: str, width: str,
 ) -> None:  # fmt: skip
     visit = Visit(contexts(scheme, width).new_page(), urlsplit(address).netloc)
-    faults = look(visit, address, root, page_name, scheme, width)
-    found = {what: places for what, places in faults.items() if places}
+    seen = look(visit, address, root, page_name, scheme, width)
+    found = {what: places for what, places in seen.items() if places}
     assert not found, json.dumps(found, indent=2, ensure_ascii=False)
     assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
+    visit.page.close()
+
+
+def test_pages_of_names(
+    contexts: Callable[[str, str], BrowserContext],
+    address: str, root: Path, module_pages: list[str],
+) -> None:  # fmt: skip
+    """Every page of a public name, in one way for each module; no pictures of these."""
+    scheme, width = WAYS[len(module_pages[0]) % 4]
+    visit = Visit(contexts(scheme, width).new_page(), urlsplit(address).netloc)
+    found: dict[str, dict[str, Any]] = {}
+    for name in module_pages:
+        visit.page.goto(f"{address}/{name}", wait_until="load")
+        visit.page.evaluate("() => window.MathJax?.startup?.promise")
+        seen = {what: list(places) if isinstance(places, list) else places
+                for what, places in faults(visit, root).items() if places}  # fmt: skip
+        found |= {name: seen} if seen else {}
+        visit.forget()
+    assert not found, json.dumps(found, indent=2, ensure_ascii=False)
     visit.page.close()
 
 

@@ -1,0 +1,233 @@
+// Small figures to play with: plain script, no request, no model.  A page that holds <div data-figure="…"> loads it.
+// The numbers are computed by the pure functions at the top; tests/site/test_features.py holds them to scratch's own.
+(() => {
+  // -- arithmetic ----------------------------------------------------------------------------------------------------
+
+  /** Softmax of a row; places where `allowed` is false get 0, and so does a row that allows nothing. */
+  const softmax = (scores, allowed = scores.map(() => true)) => {
+    const largest = Math.max(...scores.filter((_, s) => allowed[s]));
+    const powers = scores.map((score, s) => (allowed[s] ? Math.exp(score - largest) : 0));
+    const total = powers.reduce((sum, power) => sum + power, 0);
+    return powers.map((power) => (total ? power / total : 0));
+  };
+
+  /** `n` numbers as if drawn from a normal distribution, the same for the same seed (mulberry32, Box and Muller). */
+  const normal = (n, seed) => {
+    let state = seed;
+    const uniform = () => {
+      state = (state + 0x6d2b79f5) | 0;
+      let t = Math.imul(state ^ (state >>> 15), 1 | state);
+      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+      return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    };
+    return Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()));
+  };
+
+  /** One query and `n` keys of width `width`. */
+  const draw = (width, n, seed) => ({
+    query: normal(width, seed),
+    keys: Array.from({ length: n }, (_, s) => normal(width, 7919 * (s + 1) + seed)),
+  });
+
+  const dot = (a, b) => a.reduce((sum, value, k) => sum + value * b[k], 0);
+  const spread = (values) => {
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+  };
+
+  const frequency = (pair, width) => 10000 ** ((-2 * pair) / width);
+  const encode = (position, width) => Array.from({ length: width }, (_, column) => {
+    const angle = position * frequency(Math.floor(column / 2), width);
+    return column % 2 ? Math.cos(angle) : Math.sin(angle);
+  });
+
+  // -- elements ------------------------------------------------------------------------------------------------------
+
+  const make = (tag, attributes = {}, ...children) => {
+    const [name, space] = tag.split("@");
+    const element = space ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+      else if (value !== null) element.setAttribute(key, value);
+    }
+    element.append(...children);
+    return element;
+  };
+  const svg = (tag, attributes, ...children) => make(`${tag}@svg`, attributes, ...children);
+  const fixed = (value, digits = 2) => value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1").replace("-", "\u2212");
+
+  const slider = (label, range, change) => {
+    const output = make("span", { class: "play-value", "aria-hidden": "true" });
+    const input = make("input", { type: "range", ...range, oninput: () => change() });
+    return { input, output, row: make("label", { class: "play-slider" }, make("span", {}, label), input, output) };
+  };
+  const frame = (root, title, advice, ...content) => {
+    const said = make("p", { class: "play-said", role: "status" });
+    root.replaceChildren(
+      make("p", { class: "play-title" }, title), make("p", { class: "play-advice" }, advice), ...content, said);
+    root.setAttribute("role", "group");
+    root.setAttribute("aria-label", title);
+    // read aloud once the hand rests, not at each step of a slider
+    let rest;
+    return (text) => { clearTimeout(rest); rest = setTimeout(() => { said.textContent = text; }, said.textContent ? 120 : 0); };
+  };
+
+  // -- chapter 5: softmax and the scale ------------------------------------------------------------------------------
+
+  const scale = (root) => {
+    const n = 6, widths = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+    let seed = 6;
+    const width = slider("Width K", { min: 0, max: widths.length - 1, step: 1, value: 6 }, () => update());
+    const divide = make("input", { type: "checkbox", role: "switch", onchange: () => update() });
+    const body = make("tbody");
+    const table = make("table", { class: "play-bars" },
+      make("caption", {}, "Six keys: the score of each and the weight that it gets"),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Key"), make("th", { scope: "col" }, "Score"), make("th", { scope: "col" }, "Weight"))),
+      body);
+    const say = frame(root, "What the width does to softmax",
+      "One query and six keys, all of random numbers. Widen them, and watch one key take everything; then divide.",
+      make("div", { class: "play-controls" }, width.row,
+        make("label", { class: "play-switch" }, divide, make("span", {}, "divide by √K")),
+        make("button", { type: "button", class: "play-button", onclick: () => { seed += 1; update(); } }, "Draw others")),
+      table);
+    const bar = (value, kind) => make("span", { class: `play-bar play-${kind}`, style: `--value:${value}` });
+    const update = () => {
+      const d = widths[width.input.value], { query, keys } = draw(d, n, seed);
+      const scores = keys.map((key) => dot(query, key) / (divide.checked ? Math.sqrt(d) : 1));
+      const weights = softmax(scores), largest = Math.max(...weights), reach = Math.max(4, ...scores.map(Math.abs));
+      width.output.textContent = d;
+      width.input.setAttribute("aria-valuetext", String(d));
+      body.replaceChildren(...scores.map((score, s) => make("tr", {}, make("th", { scope: "row" }, String(s + 1)),
+        make("td", {}, bar(score / reach, score < 0 ? "less" : "more"), make("span", { class: "play-number" }, fixed(score, 1))),
+        make("td", {}, bar(weights[s], "weight"), make("span", { class: "play-number" }, fixed(weights[s]))))));
+      say(`${divide.checked ? "Divided by √K" : "Undivided"}, scores of width ${d} spread by ${fixed(spread(scores), 1)} `
+        + `around their mean. The largest weight is ${fixed(largest)}, and the slope of softmax there is ${fixed(largest * (1 - largest), 3)}.`);
+    };
+    update();
+  };
+
+  // -- chapter 4: one hand of the positional encoding ----------------------------------------------------------------
+
+  const clock = (root) => {
+    const width = 64, length = 60, pairs = width / 2;
+    const pair = slider("Hand i", { min: 0, max: pairs - 1, step: 1, value: 4 }, () => update());
+    const position = slider("Position p", { min: 0, max: length - 1, step: 1, value: 11 }, () => update());
+    const sine = svg("path", { class: "play-sine" }), cosine = svg("path", { class: "play-cosine" });
+    const here = svg("line", { class: "play-here", y1: -1.15, y2: 1.15 });
+    const plot = svg("svg", { class: "play-curve", viewBox: `0 -1.2 ${length - 1} 2.4`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      svg("line", { class: "play-zero", x1: 0, x2: length - 1, y1: 0, y2: 0 }), here, cosine, sine);
+    const hand = svg("line", { class: "play-hand", x1: 0, y1: 0 });
+    const sineLeg = svg("line", { class: "play-sine" }), cosineLeg = svg("line", { class: "play-cosine", x1: 0, y1: 0, x2: 0 });
+    const face = svg("svg", { class: "play-clock", viewBox: "-1.2 -1.2 2.4 2.4", "aria-hidden": "true" },
+      svg("circle", { r: 1 }), sineLeg, cosineLeg, hand, svg("circle", { class: "play-pin", r: 0.05 }));
+    const cells = make("div", { class: "play-strip", "aria-hidden": "true" });
+    const say = frame(root, "One hand of the clock",
+      "Choose a hand and a place in the sentence. The hand's sine and cosine are two of the 64 numbers that mark the place.",
+      make("div", { class: "play-controls" }, pair.row, position.row),
+      make("div", { class: "play-row" }, face, make("div", { class: "play-plot" }, plot,
+        make("p", { class: "play-legend", "aria-hidden": "true" }, make("span", { class: "play-sine" }, "sine"), make("span", { class: "play-cosine" }, "cosine"), "over 60 positions"))),
+      make("p", { class: "play-label" }, "The row of the table for this position, the chosen pair marked"), cells);
+    const curve = (wave) => Array.from({ length: 473 }, (_, x) => `${x ? "L" : "M"}${x / 8} ${-wave((x / 8) * frequency(+pair.input.value, width))}`).join("");
+    const set = (element, attributes) => Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
+    const update = () => {
+      const i = +pair.input.value, p = +position.input.value, row = encode(p, width), turn = (2 * Math.PI) / frequency(i, width);
+      const [s, c] = [row[2 * i], row[2 * i + 1]];
+      pair.output.textContent = i;
+      position.output.textContent = p;
+      sine.setAttribute("d", curve(Math.sin));
+      cosine.setAttribute("d", curve(Math.cos));
+      set(here, { x1: p, x2: p });
+      set(hand, { x2: s, y2: -c }); // from twelve o'clock, clockwise
+      set(cosineLeg, { y2: -c });
+      set(sineLeg, { x1: 0, y1: -c, x2: s, y2: -c });
+      cells.replaceChildren(...row.map((value, column) => make("span", {
+        class: `play-cell play-${value < 0 ? "less" : "more"}${column >> 1 === i ? " play-chosen" : ""}`, style: `--value:${Math.abs(value).toFixed(3)}` })));
+      say(`Hand ${i} turns once in ${turn < 1000 ? fixed(turn, 1) : Math.round(turn).toLocaleString("en-GB")} positions. At position ${p} its sine is ${fixed(s, 3)} and its cosine ${fixed(c, 3)}: columns ${2 * i} and ${2 * i + 1}.`);
+    };
+    update();
+  };
+
+  // -- chapter 9: a mask painted by hand -----------------------------------------------------------------------------
+
+  const words = ["le", "vélo", "rouge", "dort", ".", "<pad>"];
+  // made up, so that words of one phrase find each other
+  const scores = [
+    [0.9, 1.6, 0.4, -0.5, -1.0, -0.2], [0.8, 0.7, 1.9, 0.6, -0.9, 0.1], [-0.1, 2.1, 0.6, 0.2, -0.7, -0.3],
+    [-0.4, 1.8, 0.3, 0.5, 0.2, 0.0], [-0.8, 0.1, 0.0, 1.4, 0.6, 0.3], [0.2, 0.1, -0.2, 0.0, 0.4, 0.5],
+  ];
+  const masks = {
+    "allow all": () => true,
+    causal: (t, s) => s <= t,
+    "off by one": (t, s) => s <= t + 1,
+    padding: (t, s) => s < 5,
+    both: (t, s) => s <= t && s < 5,
+    "hide all": () => false,
+  };
+
+  const paint = (root) => {
+    const n = words.length;
+    let allowed = words.map((_, t) => words.map((_, s) => masks.causal(t, s)));
+    let painting = null, at = [0, 0];
+    const cells = words.map((_, t) => words.map((_, s) => make("button", {
+      type: "button", class: "play-square", tabindex: t + s ? -1 : 0,
+      onpointerdown: (event) => { event.preventDefault(); event.target.releasePointerCapture?.(event.pointerId); focus(t, s); painting = !allowed[t][s]; put(t, s, painting); },
+      onpointerenter: () => { if (painting !== null) put(t, s, painting); },
+      onclick: (event) => { if (!event.detail) put(t, s, !allowed[t][s]); }, // the keyboard's; the pointer's has been painted
+      onkeydown: (event) => {
+        const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -n], End: [0, n] }[event.key];
+        if (!step) return;
+        event.preventDefault();
+        focus(Math.min(n - 1, Math.max(0, t + step[0])), Math.min(n - 1, Math.max(0, s + step[1])));
+      },
+    })));
+    addEventListener("pointerup", () => { painting = null; });
+    addEventListener("pointercancel", () => { painting = null; });
+    const table = make("table", { class: "play-mask" },
+      make("caption", {}, "Rows ask, columns answer; a number is the weight after softmax"),
+      make("thead", {}, make("tr", {}, make("td"), ...words.map((word) => make("th", { scope: "col" }, word)))),
+      make("tbody", {}, ...words.map((word, t) => make("tr", {}, make("th", { scope: "row" }, word), ...cells[t].map((cell) => make("td", {}, cell))))));
+    const say = frame(root, "Paint a mask",
+      "Click or drag over squares, or move with the arrow keys and press space. A hatched square may not be looked at.",
+      make("div", { class: "play-controls" }, ...Object.keys(masks).map((name) => make("button", {
+        type: "button", class: "play-button", onclick: () => { allowed = words.map((_, t) => words.map((_, s) => masks[name](t, s))); update(); } }, name[0].toUpperCase() + name.slice(1)))),
+      table);
+    const focus = (t, s) => {
+      cells[at[0]][at[1]].tabIndex = -1;
+      at = [t, s];
+      cells[t][s].tabIndex = 0;
+      cells[t][s].focus({ preventScroll: false });
+    };
+    const put = (t, s, value) => { if (allowed[t][s] !== value) { allowed[t][s] = value; update(); } };
+    const update = () => {
+      for (const [t, row] of cells.entries()) {
+        const weights = softmax(scores[t], allowed[t]);
+        for (const [s, cell] of row.entries()) {
+          cell.textContent = allowed[t][s] ? fixed(weights[s]) : "";
+          cell.style.setProperty("--value", weights[s].toFixed(4));
+          cell.setAttribute("aria-pressed", String(allowed[t][s]));
+          cell.setAttribute("aria-label", `${words[t]} looks at ${words[s]}: ${allowed[t][s] ? `weight ${fixed(weights[s])}` : "hidden"}`);
+        }
+      }
+      say(judge(allowed));
+    };
+    update();
+  };
+
+  const judge = (allowed) => {
+    const blind = words.filter((_, t) => !allowed[t].some(Boolean));
+    const leaks = allowed.flatMap((row, t) => row.flatMap((open, s) => (open && s > t ? [[t, s]] : [])));
+    const padding = words.filter((_, t) => allowed[t][5]).length;
+    return [
+      leaks.length ? `The future leaks in ${leaks.length} ${leaks.length > 1 ? "squares" : "square"}: ${words[leaks[0][0]]} may look at ${words[leaks[0][1]]}, which comes later.`
+        : "No word may look at a later one.",
+      padding ? `${padding} ${padding > 1 ? "words look" : "word looks"} at the padding.` : "Nobody looks at the padding.",
+      blind.length ? `${blind.join(", ")} may look nowhere: ${blind.length > 1 ? "their weights are" : "its weights are"} all 0, and so is the output.` : "",
+    ].join(" ").trim();
+  };
+
+  window.bookFigures = { softmax, draw, encode, scores };
+  const figures = { scale, clock, paint };
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
+  });
+})();

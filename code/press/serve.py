@@ -1,0 +1,66 @@
+"""A server for the built site that compresses what GitHub Pages compresses."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from functools import lru_cache, partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import BinaryIO
+
+# by suffix, because the system's table of types differs from machine to machine
+TYPES = {
+    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json", ".ipynb": "application/json", ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8", ".md": "text/plain; charset=utf-8",
+    ".wasm": "application/wasm",
+}  # fmt: skip
+LEVEL = 6
+
+
+class Compressing(SimpleHTTPRequestHandler):
+    """Serves files of one folder; texts are compressed for whoever accepts gzip."""
+
+    protocol_version = "HTTP/1.1"
+    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}  # noqa: RUF012
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        path = Path(self.translate_path(self.path))
+        accepted = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not accepted or path.suffix not in TYPES or not path.is_file():
+            return super().send_head()
+        status = path.stat()
+        body = compressed(path, status.st_mtime_ns)
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", TYPES[path.suffix])
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", self.date_time_string(int(status.st_mtime)))
+        self.send_header("Vary", "Accept-Encoding")
+        self.end_headers()
+        return io.BytesIO(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a page asks for dozens of files."""
+
+
+@lru_cache(maxsize=512)
+def compressed(path: Path, changed: int) -> bytes:
+    """Return the file compressed; ``changed`` is its time, so that a new one is read again."""
+    return gzip.compress(path.read_bytes(), LEVEL, mtime=0)
+
+
+def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+    """Return a server of ``folder`` on this machine only; port 0 takes a free one.
+
+    Raises:
+        FileNotFoundError: the folder holds no site.
+        OSError: the port is taken.
+    """
+    if not (folder / "index.html").is_file():
+        raise FileNotFoundError(f"{os.fspath(folder)} holds no site: run make book")
+    return ThreadingHTTPServer(("127.0.0.1", port), partial(Compressing, directory=str(folder)))

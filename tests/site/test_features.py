@@ -1,0 +1,443 @@
+"""What the site can do, in a real browser: its weight, its buttons, its cards and its figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from scratch.attention import scaled_dot_product_attention
+from scratch.positional import sinusoidal_table
+
+MOST_BYTES, MOST_REQUESTS = 1_200_000, 60
+CHAPTER = "book/05_attention.html"
+# a ring or a shadow that the element has only while it is focused
+RING = """() => {
+    const e = document.activeElement;
+    const look = () => {
+        const s = getComputedStyle(e);
+        return [s.outlineStyle, s.outlineWidth, s.boxShadow].join();
+    };
+    const focused = look();
+    const name = e.tagName + "." + e.className;
+    e.blur();
+    const blurred = look();
+    e.focus({preventScroll: true, focusVisible: true});
+    return [name, focused !== blurred && !/^none,[^,]*,none$/.test(focused)];
+}"""
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A window of its own: nothing in its cache, nothing remembered."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture
+def open_page(page: Page, address: str) -> Callable[[str], Page]:
+    def go(name: str) -> Page:
+        page.goto(f"{address}/{name}", wait_until="load")
+        return page
+
+    return go
+
+
+# -- weight ----------------------------------------------------------------------------------------
+
+
+def test_a_chapter_is_light_over_a_cold_cache(
+    context: BrowserContext, page: Page, address: str, chapter: str
+) -> None:
+    """Bytes on the wire, headers included, as the browser counts them."""
+    wire: dict[str, float] = {}
+    names: dict[str, str] = {}
+    network = context.new_cdp_session(page)
+    network.send("Network.enable")
+    network.on(
+        "Network.requestWillBeSent", lambda e: names.update({e["requestId"]: e["request"]["url"]})
+    )
+    network.on(
+        "Network.loadingFinished", lambda e: wire.update({e["requestId"]: e["encodedDataLength"]})
+    )
+    page.goto(f"{address}/{chapter}", wait_until="networkidle")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_load_state("networkidle")
+    asked = [url for url in names.values() if url.startswith(address)]
+    total = sum(wire.values())
+    heavy = sorted(((size, names[which]) for which, size in wire.items()), reverse=True)[:6]
+    print(f"{chapter}: {len(asked)} requests, {total:,.0f} bytes")
+    assert total < MOST_BYTES, heavy
+    assert 20 < len(asked) < MOST_REQUESTS
+    for word in ("fontawesome", "searchindex", "/cards/", "onnx", "/model/"):
+        assert not [url for url in asked if word in url], f"{word} is not needed to read"
+
+
+def test_the_text_of_a_chapter_waits_for_no_script(browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/{CHAPTER}")
+    expect(page.locator("article h1")).to_be_visible()
+    expect(page.locator("article h1 ~ p").first).to_contain_text("le vélo rouge")
+    expect(page.locator("article .cell_output pre").first).to_be_visible()
+    context.close()
+
+
+def test_every_icon_is_drawn(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    page.wait_for_function("document.documentElement.dataset.mode")
+    blank = page.evaluate("""() => [...document.querySelectorAll(
+        "i:is(.fa-solid, .fas, .far, .fab), span:is(.fa-solid, .fas)")]
+        .filter(e => !getComputedStyle(e).maskImage.startsWith("url(")).map(e => e.className)""")
+    assert blank == []
+    assert page.locator("i.fa-solid, i.fas").count() > 8
+
+
+# -- buttons ---------------------------------------------------------------------------------------
+
+
+def first_code(root: Path) -> str:
+    cells = json.loads((root / "book/05_attention.ipynb").read_text("utf-8"))["cells"]
+    return next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def test_copy_copies_the_code(
+    context: BrowserContext, open_page: Callable[[str], Page], address: str, root: Path
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+    page = open_page(CHAPTER)
+    cell = page.locator("div.cell_input").first
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    page.wait_for_function("document.querySelector('button.copybtn.success')")
+    assert page.evaluate("navigator.clipboard.readText()").strip() == first_code(root).strip()
+
+
+def test_the_theme_is_switched_and_remembered(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    seen = {}
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        mode, theme = page.evaluate(
+            "[document.documentElement.dataset.mode, document.documentElement.dataset.theme]"
+        )
+        seen[mode] = theme
+        if mode == "dark":
+            back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert max(map(int, re.findall(r"\d+", back))) < 60
+    assert seen == {"light": "light", "dark": "dark", "auto": "light"}
+    while page.evaluate("document.documentElement.dataset.mode") != "dark":
+        page.locator("button.theme-switch-button:visible").first.click()
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_solution_is_hidden_until_it_is_asked_for(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    box = page.locator(".solution.dropdown").first
+    text, opener = box.locator("section p").first, box.locator(".toggle-button")
+    expect(text).not_to_be_visible()
+    opener.click()
+    expect(text).to_be_visible()
+    page.reload()
+    expect(text).not_to_be_visible()
+    opener.focus()
+    page.keyboard.press("Enter")
+    expect(text).to_be_visible()
+    expect(opener).to_have_attribute("aria-expanded", "true")
+
+
+def test_a_chapter_is_downloaded_with_what_it_needs(
+    open_page: Callable[[str], Page], root: Path, tmp_path: Path
+) -> None:
+    page = open_page(CHAPTER)
+    page.locator(".dropdown-download-buttons > button").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Notebook").click()
+    waiting.value.save_as(tmp_path / "chapter.ipynb")
+    assert waiting.value.suggested_filename == "05_attention.ipynb"
+    needs, code, *rest = json.loads((tmp_path / "chapter.ipynb").read_text("utf-8"))["cells"]
+    source = json.loads((root / "book/05_attention.ipynb").read_text("utf-8"))["cells"]
+    assert [cell["id"] for cell in rest] == [cell["id"] for cell in source]
+    assert "What this notebook needs" in "".join(needs["source"]) and "google.colab" in "".join(
+        code["source"]
+    )
+
+
+def test_the_next_chapter_follows(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    expect(page.locator("a.left-prev")).to_contain_text("4 · Positions")
+    page.locator("a.right-next").click()
+    page.wait_for_url("**/06_feedforward.html")
+    expect(page.locator("article h1")).to_contain_text("6 ·")
+
+
+# -- keyboard --------------------------------------------------------------------------------------
+
+
+def test_the_keyboard_reaches_the_text_first_and_shows_where_it_is(
+    open_page: Callable[[str], Page],
+) -> None:
+    page = open_page(CHAPTER)
+    page.keyboard.press("Tab")
+    expect(page.locator("#pst-skip-link a")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main-content")
+    page.goto(page.url.split("#")[0])
+    dim, seen = [], set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name, ringed = page.evaluate(RING)
+        seen.add(name)
+        if not ringed:
+            dim.append(name)
+    assert len(seen) > 5
+    assert dim == [], "focus cannot be seen there"
+
+
+# -- hover cards -----------------------------------------------------------------------------------
+
+
+def card_of(page: Page, link: Locator) -> Locator:
+    link.scroll_into_view_if_needed()
+    page.mouse.move(2, 2)
+    link.hover()
+    card = page.locator("#book-card")
+    expect(card).to_be_visible()
+    return card
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "says"),
+    [
+        (CHAPTER, "a[href*='#term-softmax']", "positive weights that sum to 1"),
+        (CHAPTER, ".bibtex-citation a", "Bahdanau"),
+        (CHAPTER, "a[href^='notation.html']", "Notation"),
+        ("book/api/scratch.attention.html", "a[href*='causal_mask']", "hides the future"),
+    ],
+)
+def test_a_link_shows_what_it_leads_to(
+    open_page: Callable[[str], Page], name: str, link: str, says: str
+) -> None:
+    page = open_page(name)
+    anchor = page.locator(f"article {link}").first
+    card = card_of(page, anchor)
+    expect(card).to_contain_text(says)
+    expect(anchor).to_have_attribute("aria-describedby", "book-card")
+    expect(card).to_have_role("tooltip")
+    box = card.bounding_box()
+    assert box and box["x"] >= 0 and box["x"] + box["width"] <= 1280
+    card.hover()  # the pointer may go there and the card stays
+    page.wait_for_timeout(400)
+    expect(card).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card).not_to_be_visible()
+
+
+def test_a_card_typesets_its_mathematics(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    page.evaluate("MathJax.startup.promise")
+    card = card_of(page, page.locator("article a.reference[href*='#equation-']").first)
+    expect(card.locator("mjx-container")).to_be_visible()
+
+
+def test_a_card_follows_the_keyboard(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    anchor = page.locator("article a[href*='#term-softmax']").first
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if anchor.evaluate("e => e === document.activeElement"):
+            break
+    expect(anchor).to_be_focused()
+    card = page.locator("#book-card")
+    expect(card).to_contain_text("positive weights that sum to 1")
+    page.keyboard.press("Tab")
+    expect(card).not_to_contain_text("positive weights that sum to 1")
+
+
+def test_every_card_that_a_chapter_may_ask_for_is_there(root: Path, pages: list[str]) -> None:
+    """Terms, citations, equations and figures that prose links to; read from the files."""
+    site = root / "_build" / "html"
+    cards: dict[str, set[str]] = {}
+    missing, seen = [], 0
+    for name in (page for page in pages if re.match(r"book/\d\d_", page)):
+        text = (site / name).read_text("utf-8")
+        for href in re.findall(
+            r'<a class="reference internal" href="([^"]*#(?:term|fig|equation|id\d)[^"]*)"', text
+        ):
+            path, place = href.split("#")
+            target = (site / name).parent / path if path else site / name
+            page = target.resolve().relative_to(site.resolve()).as_posix().removesuffix(".html")
+            if page not in cards:
+                script = (site / "_static" / "cards" / f"{page}.js").read_text("utf-8")
+                found = re.fullmatch(r'bookCards\("[^"]*",(.*)\)\n', script, re.DOTALL)
+                assert found
+                cards[page] = set(json.loads(found[1]))
+            seen += 1
+            if place not in cards[page]:
+                missing.append(f"{name}: {href}")
+    assert seen > 300
+    assert missing == []
+
+
+# -- from disk -------------------------------------------------------------------------------------
+
+
+def test_the_book_opens_from_disk(context: BrowserContext, page: Page, root: Path) -> None:
+    errors: list[str] = []
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.on("requestfailed", lambda r: errors.append(r.url))
+    page.goto((root / "_build/html/index.html").as_uri())
+    page.wait_for_url("**/book/index.html")
+    page.get_by_role("link", name="Attention", exact=True).first.click()
+    page.wait_for_url("**/05_attention.html")
+    page.wait_for_selector("article mjx-container")
+    expect(page.locator(".play .play-bars tbody tr")).to_have_count(6)
+    expect(card_of(page, page.locator("article a[href*='#term-softmax']").first)).to_contain_text(
+        "sum to 1"
+    )
+    assert errors == []
+    # here Sphinx would like to read each page that it found, for a summary, and may not
+    page.goto((root / "_build/html/search.html").as_uri() + "?q=causal+mask")
+    expect(page.locator("#search-results li a", has_text="5 · Attention").first).to_be_visible(
+        timeout=20_000
+    )
+
+
+# -- figures to play with --------------------------------------------------------------------------
+
+
+def slide(figure: Locator, label: str, value: int) -> None:
+    figure.get_by_label(label).fill(str(value))
+
+
+def numbers(cells: Locator) -> list[float]:
+    return [float(text.replace("\u2212", "-")) for text in cells.all_inner_texts()]
+
+
+def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    figure = page.locator("[data-figure=scale]")
+    largest = {}
+    for step, divided in ((0, False), (4, True), (10, False), (10, True)):
+        slide(figure, "Width K", step)
+        figure.get_by_role("switch").set_checked(divided)
+        width = 2**step
+        drawn: Any = page.evaluate("([d, seed]) => bookFigures.draw(d, 6, seed)", [width, 6])
+        query = torch.tensor([drawn["query"]], dtype=torch.float64)
+        keys = torch.tensor(drawn["keys"], dtype=torch.float64)
+        if not divided:
+            query = query * math.sqrt(width)  # takes the division back
+        weights = scaled_dot_product_attention(query, keys, keys)[1][0]
+        shown = numbers(figure.locator("tbody td:nth-child(3) .play-number"))
+        assert shown == pytest.approx(weights.tolist(), abs=0.0051)
+        scores = numbers(figure.locator("tbody td:nth-child(2) .play-number"))
+        exact = (query @ keys.T / math.sqrt(width))[0]
+        assert scores == pytest.approx(exact.tolist(), abs=0.051)
+        largest[width, divided] = weights.max().item()
+        expect(figure.get_by_role("status")).to_contain_text(
+            f"largest weight is {largest[width, divided]:.2f}"
+        )
+    assert largest[1024, False] > 0.95 > 0.5 > largest[1024, True]
+
+
+def test_positions_and_their_hands(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/04_positional.html")
+    figure = page.locator("[data-figure=clock]")
+    table = sinusoidal_table(60, 64)
+    for pair, position in ((0, 0), (4, 11), (31, 59)):
+        slide(figure, "Hand i", pair)
+        slide(figure, "Position p", position)
+        row = page.evaluate("p => bookFigures.encode(p, 64)", position)
+        assert row == pytest.approx(table[position].tolist(), abs=1e-6)
+        sine, cosine = table[position, 2 * pair : 2 * pair + 2].tolist()
+        said = f"its sine is {sine:.3f} and its cosine {cosine:.3f}".replace("-", "\u2212")
+        expect(figure.get_by_role("status")).to_contain_text(said)
+        expect(figure.locator(".play-chosen")).to_have_count(2)
+    before = figure.locator(".play-curve path").last.get_attribute("d")
+    figure.get_by_label("Hand i").press("ArrowLeft")
+    assert figure.locator(".play-curve path").last.get_attribute("d") != before
+
+
+def shown_mask(figure: Locator) -> torch.Tensor:
+    pressed = figure.locator(".play-square").evaluate_all(
+        "all => all.map(e => e.ariaPressed === 'true')"
+    )
+    return torch.tensor(pressed).view(6, 6)
+
+
+def assert_weights_are_scratchs(page: Page, figure: Locator) -> None:
+    scores = torch.tensor(page.evaluate("bookFigures.scores"), dtype=torch.float64)
+    keys = torch.eye(6, dtype=torch.float64) * math.sqrt(6)  # so that the scores are the queries
+    mask = shown_mask(figure)
+    weights = scaled_dot_product_attention(scores, keys, keys, mask=mask)[1]
+    texts = figure.locator(".play-square").all_inner_texts()
+    assert [text == "" for text in texts] == [not allowed for allowed in mask.flatten().tolist()]
+    shown = torch.tensor([float(text or 0) for text in texts]).view(6, 6)
+    assert torch.allclose(shown.double(), weights, atol=0.0051)
+    shades = figure.locator(".play-square").evaluate_all(
+        "all => all.map(e => Number(e.style.getPropertyValue('--value')))"
+    )
+    assert torch.allclose(torch.tensor(shades).view(6, 6).double(), weights, atol=1e-4)
+
+
+def test_a_mask_is_painted_by_pointer_and_by_keyboard(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/09_decoder.html")
+    figure = page.locator("[data-figure=paint]")
+    squares = figure.locator(".play-square")
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()
+    assert torch.equal(shown_mask(figure), causal)
+    assert_weights_are_scratchs(page, figure)
+    expect(figure.get_by_role("status")).to_contain_text("No word may look at a later one.")
+
+    figure.scroll_into_view_if_needed()
+    squares.nth(1).hover()
+    page.mouse.down()
+    for number in (2, 3):
+        squares.nth(number).hover()
+    page.mouse.up()
+    squares.nth(5).hover()  # the button is up, so nothing more is painted
+    painted = causal.clone()
+    painted[0, 1:4] = True
+    assert torch.equal(shown_mask(figure), painted)
+    assert_weights_are_scratchs(page, figure)
+    expect(figure.get_by_role("status")).to_contain_text("leaks in 3 squares: le may look at vélo")
+
+    figure.get_by_role("button", name="Hide all").click()
+    assert not shown_mask(figure).any()
+    expect(figure.get_by_role("status")).to_contain_text("weights are all 0")
+    squares.nth(1).focus()
+    for key in ("Home", "ArrowDown", "ArrowRight", " ", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    hand = torch.zeros(6, 6, dtype=torch.bool)
+    hand[1, 1] = hand[2, 1] = True
+    assert torch.equal(shown_mask(figure), hand)
+    assert_weights_are_scratchs(page, figure)
+    assert figure.locator(".play-square[tabindex='0']").count() == 1
+
+
+def test_figures_fit_a_phone(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    for name in ("04_positional", "05_attention", "09_decoder"):
+        page.goto(f"{address}/book/{name}.html", wait_until="load")
+        inside = page.locator(".play").evaluate_all(
+            """all => all.map(f => [...f.querySelectorAll("*")].every(
+                e => e.getBoundingClientRect().right <= f.getBoundingClientRect().right + 1))"""
+        )
+        assert inside == [True], name
+    context.close()
