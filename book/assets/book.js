@@ -1,4 +1,5 @@
 // Small repairs to the theme.  No request, no state.
+const SCROLL = ".table-scroll, .figure-scroll, .cell_output, article pre, div.math, .pst-scrollable-table-container";
 document.addEventListener("DOMContentLoaded", () => {
   // A label that differs from the text a control shows misleads speech input: let the text be the label.
   for (const control of document.querySelectorAll("button[aria-label], summary[aria-label]")) {
@@ -29,11 +30,35 @@ document.addEventListener("DOMContentLoaded", () => {
     table.replaceWith(box);
     box.append(table);
   }
-  const reach = () => {
-    for (const box of document.querySelectorAll(".table-scroll, .cell_output, article pre, div.math, .pst-scrollable-table-container")) {
+  // So does a figure that would be too small to read on a phone.
+  for (const image of document.querySelectorAll("article figure img")) {
+    const box = document.createElement("div");
+    box.className = "figure-scroll";
+    image.replaceWith(box);
+    box.append(image);
+    const measure = () => {
+      box.style.setProperty("--natural", `${image.naturalWidth}px`);
+      reach();
+    };
+    if (image.complete) measure();
+    else image.addEventListener("load", measure);
+  }
+  // A full stop or a comma does not begin a line after a formula.
+  for (const formula of document.querySelectorAll("article span.math")) {
+    const [sign] = /^[.,;:!?)\]]+/.exec(formula.nextSibling?.data ?? "") ?? [];
+    if (!sign) continue;
+    const pair = document.createElement("span");
+    pair.className = "no-break";
+    formula.nextSibling.splitText(sign.length);
+    const after = formula.nextSibling;
+    formula.replaceWith(pair);
+    pair.append(formula, after);
+  }
+  function reach() {
+    for (const box of document.querySelectorAll(SCROLL)) {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     }
-  };
+  }
   reach();
   addEventListener("resize", reach);
 });

@@ -141,12 +141,12 @@ RECIPES = {
         model=EN_FR | {"dropout": 0.1},
         extras=Extras(dropout=Dropout(residual=0.1), bpe_dropout=0.1, average=3),
     ),
-    # Second stage: much dropout, a new pass of the schedule that ends at a rate of 0.
+    # Second stage: more dropout, and a new pass of the schedule that ends at a rate of 0.
     "en-fr-2": Recipe(
         corpus="en-fr",
         vocab_size=8_000,
         training=TrainingConfig(
-            steps=5_000,
+            steps=4_500,
             max_tokens=4_096,
             peak_rate=1.5e-3,
             warmup_steps=200,
@@ -154,8 +154,8 @@ RECIPES = {
             label_smoothing=0.1,
             seed=2,
         ),
-        model=EN_FR | {"dropout": 0.3},
-        extras=Extras(dropout=Dropout(residual=0.3), bpe_dropout=0.1, average=3),
+        model=EN_FR | {"dropout": 0.2},
+        extras=Extras(dropout=Dropout(residual=0.2), bpe_dropout=0.1, average=3),
     ),
 }
 
