@@ -43,6 +43,16 @@ document.addEventListener("DOMContentLoaded", () => {
     if (image.complete) measure();
     else image.addEventListener("load", measure);
   }
+  // A long name breaks where its words end, and nowhere else if it can.
+  for (const name of document.querySelectorAll("article :not(pre) > code, article h1, .bd-links a, .prev-next-title")) {
+    const walker = document.createTreeWalker(name, NodeFilter.SHOW_TEXT);
+    const texts = [];
+    while (walker.nextNode()) texts.push(walker.currentNode);
+    for (const text of texts) {
+      const parts = text.data.split(/(?<=\w[._:/]+)(?=\w)/);
+      if (parts.length > 1) text.replaceWith(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+    }
+  }
   // A full stop or a comma does not begin a line after a formula.
   for (const formula of document.querySelectorAll("article span.math")) {
     const [sign] = /^[.,;:!?)\]]+/.exec(formula.nextSibling?.data ?? "") ?? [];

@@ -107,7 +107,7 @@ def pages(book: Book) -> dict[str, str]:
 
 def module_page(module: str, chapter: str, names: list[Entry]) -> str:
     """Return the page of one module: what it is for, and where each of its names is explained."""
-    built = f"Built in :doc:`its chapter <../{chapter}>`.\n\n" if chapter else ""
+    built = f"Built in :doc:`../{chapter}`.\n\n" if chapter else ""
     about = f".. automodule:: {module}\n   :no-members:\n"
     parts = [f"{heading(module, '=')}{built}{about}"]
     for title, kind in (("Classes", "autoclass"), ("Functions", "autofunction"), ("Data", "")):
@@ -127,7 +127,7 @@ def listing(module: str, names: list[Entry]) -> str:
 def name_page(module: ModuleType, chapter: str, entry: Entry) -> str:
     """Return the page of one public name; it stands in no table of contents."""
     where, target = module.__name__, f"{module.__name__}.{entry.name}"
-    built = f" · built in :doc:`its chapter <../../{chapter}>`" if chapter else ""
+    built = f" · built in :doc:`../../{chapter}`" if chapter else ""
     head = f":orphan:\n\n{heading(entry.name, '=')}In :doc:`{where} <../{where}>`{built}\n\n"
     if not entry.kind:
         return head + "\n".join(_data(module, target, entry.name))

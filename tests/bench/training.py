@@ -119,7 +119,7 @@ def _size_table(found: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            f"{1000 * median(seconds[name]):.0f}",
+            f"{1000 * median(seconds[name]):,.0f}",
             f"{ratios[name]:.2f}",
             f"{100 * found['flops'] / median(seconds[name]) / rate:.0f} %",
             f"{found['memory'][name]:,.0f}" if found["memory"] else "–",

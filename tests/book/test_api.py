@@ -73,9 +73,9 @@ def test_pages_are_written_once_and_swept_away(copy: Path) -> None:
 
 def test_a_taught_module_and_its_names_lead_to_its_chapter(copy: Path) -> None:
     pages = api.pages(load_book(copy))
-    assert "<../05_attention>`" in pages["scratch.attention.rst"]
-    assert "<../../05_attention>`" in pages["scratch.attention/causal_mask.rst"]
-    assert "its chapter" not in pages["scratch.plumbing.fetch.rst"]
+    assert ":doc:`../05_attention`" in pages["scratch.attention.rst"]
+    assert ":doc:`../../05_attention`" in pages["scratch.attention/causal_mask.rst"]
+    assert "Built in" not in pages["scratch.plumbing.fetch.rst"]
 
 
 def test_what_says_nothing_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import code
+import re
 import subprocess
 import sys
 import sysconfig
@@ -77,3 +78,10 @@ def test_code_is_the_standard_library_from_the_root_too() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "InteractiveConsole\n"
+
+
+@each_chapter
+def test_no_equation_loses_a_bracket(chapter: Chapter) -> None:
+    r"""Right after ``\begin{aligned}`` TeX takes ``[...]`` for an option, and prints nothing."""
+    texts = [c.source for c in read_notebook(chapter.path).cells if c.cell_type == "markdown"]
+    assert not re.search(r"\\begin\{aligned\}\s*\[", "\n".join(texts))

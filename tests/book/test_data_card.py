@@ -27,7 +27,7 @@ def row(name: str, measured: dict[str, Any]) -> str:
     english, french = measured["mean words"]
     return (
         f"| {name} | {measured['pairs']:,} | {measured['sources']:,} "
-        f"| {measured['most references']} | {english}, {french} | {shares} |"
+        f"| {measured['most references']} | {english:.2f}, {french:.2f} | {shares} |"
     )
 
 
@@ -56,7 +56,7 @@ def test_the_mixed_corpus_adds_up() -> None:
 
 
 def test_the_files_are_those_that_are_fetched() -> None:
-    listed = section("The files").split("```")[1].strip().splitlines()
+    listed = section("The files").split("```")[1].removeprefix("text").strip().splitlines()
     assert listed == [f"{digest}  {name}" for name, digest in fetch.CHECKSUMS.items()]
     for address in fetch._FOLDERS.values():
         (commit,) = re.findall(r"[0-9a-f]{40}", address)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
@@ -24,6 +26,11 @@ __all__ = ["attention_figure", "heat_map", "save_attention", "use_book_style"]
 
 STYLE = Path(__file__).with_name("book.mplstyle")
 ALIGNMENT_LAYER = -1
+# from nearly white through the book's blue to a darker one, so that large values differ as well
+BLUES = LinearSegmentedColormap.from_list(
+    "book", [(0, "#f3f6fa"), (0.8, "#2b5c9e"), (1, "#1b3d6d")]
+)
+mpl.colormaps.register(BLUES, force=True)
 
 
 def use_book_style() -> None:
@@ -40,7 +47,7 @@ def heat_map(
     numbers: str | None = None,
     largest: float | None = None,
 ) -> AxesImage:
-    """Draw ``values`` (rows, columns), from 0 in white to ``largest`` in blue.
+    """Draw ``values`` (rows, columns), from 0, nearly white, to ``largest`` in blue.
 
     ``rows`` and ``columns`` are labels; ``numbers`` is a format, ".2f" for example, in which
     each cell says its value.
@@ -49,7 +56,7 @@ def heat_map(
     good = table.ndim == 2 and table.size > 0
     checks.require(good, f"values has shape {table.shape}, expected (rows, columns)")
     top = float(table.max()) if largest is None else largest
-    image = axes.imshow(table, vmin=0, vmax=top, cmap="Blues", aspect="equal")
+    image = axes.imshow(table, vmin=0, vmax=top, cmap=BLUES, aspect="equal")
     axes.set_xticks(range(table.shape[1]), columns or [""] * table.shape[1])
     axes.set_yticks(range(table.shape[0]), rows or [""] * table.shape[0])
     axes.xaxis.tick_top()
