@@ -15,3 +15,30 @@ collect_ignore_glob = ["*.ipynb"]
 def root() -> Path:
     """The folder of the repository."""
     return ROOT
+
+
+# ten sentences like those that describe a picture, written for the tests
+CAPTIONS = [
+    "A man rides a red bicycle.",
+    "Two women read a book near the river.",
+    "A brown dog runs across the wet grass.",
+    "Three children are playing football in the street.",
+    "An old man with a hat sits on a bench.",
+    "A girl in a yellow dress is jumping into the water.",
+    "Several people are waiting for the bus.",
+    "A young boy looks at a small boat.",
+    "A woman is cooking in her kitchen.",
+    "Two men in blue shirts are repairing the roof of a house.",
+]
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    """Fifty English sentences of the kinds that the default model has learned from."""
+    from scratch.datasets import grammar
+    from scratch.plumbing.cli import DEFAULT_MODEL
+    from scratch.plumbing.everyday import everyday_sentences
+
+    if DEFAULT_MODEL.startswith("grammar"):
+        return [pair.english_text for pair in grammar().unseen[:50]]
+    return [sentence.english for sentence in everyday_sentences()] + CAPTIONS

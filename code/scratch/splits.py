@@ -85,7 +85,8 @@ def hold_out(pairs: Sequence[tuple[str, str]], n_dev: int, n_test: int) -> HeldO
     """Split ``pairs`` by a hash of the source sentence, so that its translations stay together.
 
     ``n_dev`` and ``n_test`` count source sentences; of those that differ in signs only, one is
-    held out and the others are dropped.  Raises ValueError when no sentence is left to train on.
+    held out and the others are dropped.  Raises ValueError when they leave no source sentence;
+    ``train`` is empty as well when those that are left share their targets with one held out.
     """
     spelling: dict[str, str] = {}
     for source, _ in pairs:
@@ -94,7 +95,8 @@ def hold_out(pairs: Sequence[tuple[str, str]], n_dev: int, n_test: int) -> HeldO
     order = sorted(spelling, key=lambda key: hashlib.sha256(key.encode()).digest())
     test = {spelling[key] for key in order[:n_test]}
     dev = {spelling[key] for key in order[n_test : n_test + n_dev]}
-    held = [pair for pair in pairs if pair[0] in test | dev]
+    both = test | dev
+    held = [pair for pair in pairs if pair[0] in both]
     return HeldOut(
         without_shared(pairs, held),
         [pair for pair in held if pair[0] in dev],

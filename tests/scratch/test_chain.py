@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from reference import refuses
 from scratch.plumbing import chain, recipes, trainer
 from scratch.plumbing.chain import start_chain
+from scratch.plumbing.changes import Changes
 from scratch.plumbing.checkpoint import load_pretrained
 from scratch.plumbing.fast import Dropout
 from scratch.plumbing.recipes import CHAINS, RECIPES, Extras
-from scratch.plumbing.trainer import Changes, read_log
+from scratch.plumbing.trainer import read_log
 from scratch.training import TrainingConfig
 from small import PAIRS
 
@@ -66,8 +67,7 @@ def test_each_stage_begins_where_the_one_before_ended(tmp_path: Path) -> None:
     assert by_hand.step == 5
     a, b = (load_file(tmp_path / run / "model.safetensors") for run in ("two", "by hand"))
     assert all(a[name].equal(b[name]) for name in a)
-    with pytest.raises(ValueError, match="already holds a run; add --resume"):
-        start_chain("pair", tmp_path)
+    refuses(lambda: start_chain("pair", tmp_path), str(tmp_path / "one"), "--resume")
 
 
 def test_a_chain_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,13 +91,79 @@ def test_a_chain_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(started) == 3
 
 
+def test_a_stage_that_is_under_way_goes_on_and_its_neighbours_need_not_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_chain("pair", tmp_path / "whole")
+
+    def switched_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    fit = trainer._fit
+    for stage in ("one", "two"):
+        with monkeypatch.context() as patch:
+            off = stage
+            patch.setattr(
+                trainer, "_fit", lambda run, folder, *rest: (
+                    switched_off() if folder.name == off else fit(run, folder, *rest)  # noqa: B023
+                )
+            )  # fmt: skip
+            with pytest.raises(KeyboardInterrupt):
+                start_chain("pair", tmp_path / "died", resume=stage == "two")
+    monkeypatch.setattr(trainer, "load_pretrained", switched_off)  # the checkpoint has the weights
+    start_chain("pair", tmp_path / "died", resume=True)
+    a, b = (load_file(tmp_path / r / "two" / "model.safetensors") for r in ("whole", "died"))
+    assert all(a[name].equal(b[name]) for name in a)
+
+
+def test_nothing_is_resumed_where_nothing_was_begun(tmp_path: Path) -> None:
+    refuses(lambda: start_chain("pair", tmp_path / "new", resume=True), "new", "nothing to resume")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_finished_stage_counts_if_it_is_what_is_asked_for(tmp_path: Path) -> None:
+    changes = Changes(steps=2)
+    trainer.start_run("one", tmp_path / "one", changes=changes)
+    for other, part in (
+        (Changes(), "steps 2 and not 6"),
+        (Changes(steps=3), "steps 2 and not 3"),
+        (Changes(steps=2, seed=9), "seed 3 and not 9"),
+        (Changes(steps=2, begin_with="else"), "begin_with '' and not 'else'"),
+    ):
+        refuses(
+            lambda c=other: start_chain("pair", tmp_path, resume=True, changes=c),  # type: ignore[misc]
+            f"{tmp_path / 'one'} has finished with {part}",
+        )
+        assert not (tmp_path / "two").exists()
+    assert start_chain("pair", tmp_path, resume=True, changes=changes) == tmp_path / "two"
+    log = tmp_path / "two" / "log.jsonl"
+    log.write_text(log.read_text().replace('"recipe": "two"', '"recipe": "three"', 1))
+    refuses(lambda: start_chain("pair", tmp_path, resume=True, changes=changes), "recipe 'three'")
+
+
+def test_no_stage_goes_on_without_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "checkpoint.safetensors").write_text("")
+    refuses(lambda: start_chain("pair", tmp_path, resume=True), str(tmp_path / "two"), "follows")
+    assert not (tmp_path / "one").exists()
+    refuses(lambda: start_chain("pair", tmp_path), str(tmp_path / "two"), "already holds a run")
+
+
+def test_a_stage_takes_the_seed_after_that_of_the_one_before(tmp_path: Path) -> None:
+    start_chain("pair", tmp_path, changes=Changes(steps=2, seed=7))
+    headers = [read_log(tmp_path / stage / "log.jsonl")[0] for stage in ("one", "two")]
+    assert [header["training"]["seed"] for header in headers] == [7, 8]
+    assert [header["changes"]["seed"] for header in headers] == [7, 8]
+
+
 def test_the_chains_of_the_book_hold_together() -> None:
     for stages in CHAINS.values():
         first, *others = (RECIPES[stage] for stage in stages)
         for other in others:  # the weights and the vocabulary have to fit
             assert other.model | {"dropout": 0} == first.model | {"dropout": 0}
             assert other.vocab_size == first.vocab_size
-            assert other.training.seed != first.training.seed  # or it would see one order twice
+            # or texts would be cut, and values dropped, as in the stage before
+            assert other.training.seed != first.training.seed
 
 
 def test_only_chains_are_known(tmp_path: Path) -> None:

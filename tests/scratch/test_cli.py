@@ -3,10 +3,10 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scratch.plumbing import cli, recipes, trainer
+from scratch.plumbing import checkpoint, cli, recipes, trainer
 from scratch.plumbing.checkpoint import save_pretrained
 from scratch.plumbing.cli import main
 from scratch.training import TrainingConfig
@@ -77,6 +77,7 @@ def refused(result: tuple[int, str, str], *parts: str) -> None:
         ("L'été\u2028\x85a\x0bb\x0cc\rd\n".encode(), 1),  # only a newline ends a line
         ("\U0001f6b2 \u05e9\u05dc\n\x00\n".encode(), 2),
         (b"\xef\xbb\xbfI see.\n", 1),
+        (b"\xef\xbb\xbf\nI see.\n", 2),
     ],
 )
 @pytest.mark.parametrize("beam", ["1", "3"])
@@ -87,8 +88,16 @@ def test_as_many_lines_come_out_as_go_in(
     assert (status, err) == (0, "")
     assert out.count("\n") == lines
     assert out == "".join(f"{line}\n" for line in out.split("\n")[:-1])
-    for given, line in zip(stdin.split(b"\n"), out.split("\n"), strict=False):
-        assert bool(line) <= bool(given.strip())  # a blank line stays blank
+    given = stdin.decode("utf-8-sig").split("\n")[:lines]
+    found = out.split("\n")[:-1]
+    assert [bool(line) for line in found] == [bool(line.strip()) for line in given]
+
+
+def test_a_byte_order_mark_is_none_of_the_text(run: Run, saved: str) -> None:
+    words = ("translate", "--model", saved, "--beam", "1")
+    assert run(*words, stdin=b"\xef\xbb\xbfI see.\n") == run(*words, stdin=b"I see.\n")
+    inside = run(*words, stdin=b"I see.\n\xef\xbb\xbfI see.\n")[1].split("\n")
+    assert inside[0] != inside[1]
 
 
 def test_the_batch_size_changes_no_line(run: Run, saved: str) -> None:
@@ -157,7 +166,7 @@ def test_a_line_is_answered_before_the_next_one_is_written(saved: str) -> None:
             process.stdin.flush()
             answer = process.stdout.readline()
             assert answer.endswith(b"\n")
-            assert bool(answer.strip()) <= bool(line.strip())
+            assert bool(answer.strip()) == bool(line.strip())
         process.stdin.close()
         assert process.stdout.read() == b""
         assert process.wait(timeout=60) == 0
@@ -190,10 +199,8 @@ def test_a_model_that_writes_line_ends_writes_one_line(
     assert run("translate", "--model", saved, stdin=b"x") == (0, "un deux trois\n", "")
 
 
-def test_the_attention_is_drawn(run: Run, tmp_path: Path) -> None:
-    # an untrained model writes broken characters, which are more tokens when read again
-    saved = str(tmp_path / "model")
-    save_pretrained(saved, model(vocab_size=len(tokenizer()), max_len=256), tokenizer())
+def test_the_attention_is_drawn(run: Run, saved: str, tmp_path: Path) -> None:
+    # an untrained model writes broken characters, which it could not read: they are more tokens
     for name, start in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
         status, out, err = run(
             "translate",
@@ -243,9 +250,134 @@ def test_mistakes_are_one_line(
 
 
 def test_bad_input_is_one_line(run: Run, saved: str) -> None:
-    refused(run("translate", "--model", saved, stdin=b"ok\nna\xefve\n"), "line 2", "UTF-8")
+    refused(run("translate", "--model", saved, stdin=b"na\xefve\n"), "line 1", "UTF-8")
     refused(run("translate", "--model", saved, stdin=b"\xed\xa0\x80\n"), "line 1", "UTF-8")
     refused(run("translate", "--model", saved, stdin=b"x" * 5_000), "text 'xxx", "at most 39")
+
+
+def test_lines_before_one_that_cannot_be_read_are_translated(run: Run, saved: str) -> None:
+    words = ("translate", "--model", saved, "--beam", "2")
+    good = b"I see.\n\nThe man.\n"
+    expected = run(*words, stdin=good)[1]
+    for bad, parts in (
+        (b"x" * 5_000, ("text 'xxx", "at most 39")),
+        (b"na\xefve", ("UTF-8",)),
+        (b"x" * 1_000_000, ("100,000 bytes or more",)),
+    ):
+        for size in ("1", "2", "64"):
+            result = run(*words, "--batch-size", size, stdin=good + bad + b"\nI see.\n")
+            assert result[1] == expected
+            refused((result[0], "", result[2]), "line 4 of the input", *parts)
+
+
+def test_a_line_that_never_ends_is_not_read_to_its_end() -> None:
+    from scratch.plumbing.lines import MOST_BYTES, input_lines
+
+    stream = io.BytesIO(b"The man.\n" + b" " * 100 * MOST_BYTES)
+    lines = input_lines(stream)
+    assert next(lines) == "The man."
+    with pytest.raises(ValueError, match="line 2"):
+        next(lines)
+    assert stream.tell() < 2 * MOST_BYTES
+    assert list(input_lines(io.BytesIO(b" " * (MOST_BYTES - 1) + b"\n"))) == [
+        " " * (MOST_BYTES - 1)
+    ]
+
+
+def test_a_source_that_is_too_long_is_named_before_any_is_translated(
+    run: Run, saved: str, tmp_path: Path
+) -> None:
+    (tmp_path / "fr").write_text("Un.\nDeux.\n")
+    for long, part in (("x" * 5_000, "at most 39"), ("x" * 200_000, "200,000 characters")):
+        (tmp_path / "en").write_text(f"One.\n{long}\n")
+        words = ("--source", str(tmp_path / "en"), "--references", str(tmp_path / "fr"))
+        refused(run("evaluate", "--model", saved, *words), "line 2 of the sources", part)
+
+
+@pytest.mark.parametrize("size", ["100000", "99999999999999999999999"])
+def test_more_lines_at_a_time_than_fit_are_refused(run: Run, saved: str, size: str) -> None:
+    words = ("translate", "--model", saved, "--batch-size", size)
+    refused(run(*words, stdin=b"The man.\n"), f"--batch-size is {size}", "from 1 to 4096")
+
+
+def test_want_of_memory_is_one_line(run: Run, saved: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from scratch.translation import Translator
+
+    def too_much(*_: object, **__: object) -> None:
+        torch.empty(2**50)  # more than any machine has: PyTorch says so at once
+
+    def python(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    for raises in (too_much, python):
+        monkeypatch.setattr(Translator, "translate", raises)
+        result = run("translate", "--model", saved, stdin=b"The man.\n")
+        refused(result, "not enough memory", "--batch-size")
+
+
+def test_a_fault_of_the_code_is_not_taken_for_one_of_the_user(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(cli, "_sizes", fault)
+    with pytest.raises(RuntimeError, match="a fault"):
+        run("sizes")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("max_len", 10**12),
+        ("n_encoder_layers", 10**9),
+        ("n_decoder_layers", 10**9),
+        ("d_model", 10**30),
+        ("d_ff", 10**30),
+        ("vocab_size", 10**30),
+    ],
+)
+def test_a_configuration_of_absurd_sizes_is_one_line(
+    run: Run, saved: str, tmp_path: Path, name: str, size: int
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(saved, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: size}))
+    result = run("translate", "--model", str(folder), stdin=b"The man.\n")
+    refused(result, "config.json", f"{name} is {size}")
+
+
+def test_a_folder_is_a_path_and_a_shipped_model_a_name(
+    run: Run, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "shipped")
+    folders = {"here": tmp_path / "here" / "one", "shipped": tmp_path / "shipped" / "one"}
+    shutil.copytree(saved, folders["here"])
+    sizes = {"d_ff": 40, "max_len": 40}
+    save_pretrained(folders["shipped"], model(5, vocab_size=len(tokenizer()), **sizes), tokenizer())
+    (tmp_path / "shipped" / "two").mkdir()  # empty: no model
+    (tmp_path / "here" / "one" / "deeper").mkdir()
+    words = ("translate", "--beam", "1", "--model")
+    found = {key: run(*words, str(path), stdin=b"I see.\n") for key, path in folders.items()}
+    assert found["here"][0] == found["shipped"][0] == 0
+    assert found["here"] != found["shipped"]
+    for place, name, key in (
+        ("here", "one", "shipped"),
+        ("here", "./one", "here"),
+        ("here", "one/", "here"),
+        ("here/one", ".", "here"),
+        ("here/one/deeper", "..", "here"),
+    ):
+        monkeypatch.chdir(tmp_path / place)
+        assert run(*words, name, stdin=b"I see.\n") == found[key], name
+    shutil.copytree(saved, tmp_path / "here" / "two")
+    monkeypatch.chdir(tmp_path / "here")
+    assert run(*words, "two", stdin=b"I see.\n") == found["here"]
+    assert checkpoint.find_pretrained(Path("one")) == Path("one")
+    assert checkpoint.find_pretrained("one") == folders["shipped"]
 
 
 @pytest.mark.parametrize("name", ["missing/a.png", "a.nonsense", "a", "."])
@@ -287,8 +419,9 @@ def test_training_leaves_a_model_that_translates(run: Run, tmp_path: Path) -> No
     header = json.loads((tmp_path / "my run" / "log.jsonl").read_text().splitlines()[0])
     assert header["command"] == f"python -m scratch train tiny --out '{out}'"
     assert run("translate", "--model", out, stdin=b"The man.\n")[0] == 0
-    refused(run("train", "tiny", "--out", out), "already holds a run", "--resume")
-    refused(run("train", "tiny", "--out", out, "--resume"), "finished")
+    refused(run("train", "tiny", "--out", out), "already holds a finished model")
+    refused(run("train", "tiny", "--out", out, "--resume"), "already holds a finished model")
+    refused(run("train", "tiny", "--out", str(tmp_path / "new"), "--resume"), "nothing to resume")
 
 
 @pytest.mark.usefixtures("tiny")
@@ -310,13 +443,25 @@ def test_a_recipe_can_be_changed_from_the_command_line(
     assert header["examples"] == len(PAIRS)
     assert [e["step"] for e in entries if "loss" in e] == [1, 2, 3, 4]
     more = ["--tsv", str(tsv), "--begin-with", str(out), "--out", str(tmp_path / "more")]
+    more += ["--accumulate", "2", "--peak-rate", "0.5", "--patience", "0"]
     assert run("train", "tiny", *more)[0] == 0
-    out = tmp_path / "other"
+    header = json.loads((tmp_path / "more" / "log.jsonl").read_text().splitlines()[0])
+    assert (header["training"]["accumulate"], header["training"]["peak_rate"]) == (2, 0.5)
+    assert header["changes"]["patience"] == header["extras"]["patience"] == 0
+    out, (pipe, writer) = tmp_path / "other", os.pipe()
+    os.write(writer, tsv.read_bytes())
+    os.close(writer)
     for words, part in (
         (["--tsv", str(tmp_path / "none")], "none"),
+        (["--tsv", f"/dev/fd/{pipe}"], "a pipe"),
         (["--begin-with", "none"], "none"),
         (["--batch-size", "0"], "max_tokens is 0"),
         (["--steps", "0"], "steps is 0"),
+        (["--accumulate", "0"], "accumulate is 0"),
+        (["--peak-rate", "0"], "peak_rate is 0.0"),
+        (["--peak-rate", "nan"], "peak_rate is nan"),
+        (["--patience", "-1"], "patience is -1"),
+        (["--patience", "1"], "patience is 1, expected 0: tiny has no dev sentences"),
         (["--seed", "-1"], "seed is -1"),
         (["--device", "tpu"], "device is 'tpu'"),
         (["--bf16"], "bf16 is True"),
@@ -359,7 +504,8 @@ def test_mistakes_of_evaluation_are_one_line(
     refused(run("evaluate", *model, "--set", "nonsense"), "--set is 'nonsense'", "'tatoeba-dev'")
     refused(run("evaluate", *model, "--beam", "0"), "--beam is 0")
     for option in ("--out", "--json"):
-        refused(run("evaluate", *model, option, str(tmp_path / "a" / "b")), f"{option} is")
+        for place in (str(tmp_path / "a" / "b"), str(tmp_path), "."):
+            refused(run("evaluate", *model, option, place), f"{option} is {place!r}")
     refused(run("evaluate", *model, "--set", "all", "--out", here), "--set is 'all'")
     refused(run("evaluate", *files, "--set", "all"), "--set is 'all'")
     refused(run("evaluate", *model, "--source", here), "--references")
@@ -432,6 +578,36 @@ def test_other_test_sets_are_files(run: Run, saved: str, tmp_path: Path) -> None
     refused(run("evaluate", "--hypotheses", paths["mt"], *two), "8 lines", "expected 1")
 
 
+@pytest.mark.parametrize("name", ["everyday", "tatoeba-x", "multi30k-test"])
+def test_a_file_is_scored_as_a_file_whatever_its_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("".join(f"{french}\n" for _, french in PAIRS), encoding="utf-8")
+    words = ("--hypotheses", name, "--references", name, "--json", "scores.json")
+    status, out, _ = run("evaluate", *words)
+    assert status == 0
+    assert out.count("= 100.00") == 3  # the published protocol, too
+    found = json.loads(Path("scores.json").read_text(encoding="utf-8"))["sets"][name]
+    assert list(found) == ["sentences", "scores"]
+
+
+def test_scores_take_the_place_of_nothing_but_a_file(run: Run, tmp_path: Path) -> None:
+    text = "".join(f"{french}\n" for _, french in PAIRS)
+    (tmp_path / "fr").write_text(text, encoding="utf-8")
+    (tmp_path / "link").symlink_to("scores.json")
+    words = ("--hypotheses", str(tmp_path / "fr"), "--references", str(tmp_path / "fr"), "--json")
+    assert run("evaluate", *words, str(tmp_path / "link"))[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    expected = (tmp_path / "scores.json").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert run("evaluate", *words, str(tmp_path / "pipe"))[0] == 0
+    assert os.read(reader, 2 * len(expected)) == expected
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_wrong_everyday_sentences_are_listed(run: Run, tmp_path: Path) -> None:
     from scratch.plumbing.everyday import everyday_sentences
 
@@ -471,6 +647,15 @@ def test_help_is_there(run: Run, command: str | None) -> None:
     assert "%(" not in out
 
 
+def test_help_names_what_there_is_to_choose(run: Run) -> None:
+    from scratch.plumbing.quantize import STORED_AS
+
+    shipping = run("ship", "--help")[1]
+    assert all(kind in shipping for kind in STORED_AS)
+    training = "".join(run("train", "--help")[1].split())  # it may break at a hyphen
+    assert all(name in training for name in (*recipes.RECIPES, *recipes.CHAINS))
+
+
 def test_commands_that_do_not_exist_are_one_line(run: Run) -> None:
     refused(run(), "COMMAND")
     refused(run("traduire"), "traduire")
@@ -496,6 +681,35 @@ def test_a_process_translates(saved: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 3
+
+
+def test_what_comes_out_is_utf_8_whatever_the_locale(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def print_french(_: object) -> None:
+        print("L’été, œuf")
+
+    monkeypatch.setattr(cli, "_sizes", print_french)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert run("sizes") == (0, "", "")
+    assert written.getvalue().decode("utf-8").split("\n")[0].rstrip("\r") == "L’été, œuf"
+
+
+def test_closed_streams_are_one_line(
+    run: Run, saved: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m scratch sizes >&-"], capture_output=True, timeout=60
+    )
+    refused((done.returncode, "", done.stderr.decode()), "standard output is closed")
+    monkeypatch.setattr(sys, "stdin", None)  # as Python does when it is closed
+    status = main(["translate", "--model", saved])
+    captured = capsys.readouterr()
+    refused((status, captured.out, captured.err), "standard input is closed")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["translate", "--beam", "0"]) == 2
+    assert capsys.readouterr().out == ""  # the message does not stand among translations
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(saved: str) -> None:
@@ -531,12 +745,16 @@ def test_a_full_disk_is_one_line(saved: str) -> None:
 
 def test_ctrl_c_leaves_no_traceback(saved: str) -> None:
     with subprocess.Popen(
-        [*COMMAND, "translate", "--model", saved],
+        [*COMMAND, "translate", "--model", saved, "--beam", "1", "--batch-size", "1"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        time.sleep(2.0)  # Python is up; whether torch is, makes no difference
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"The man.\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip()  # it is up, and waits for the next line
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -2,9 +2,13 @@
 
 import copy
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from scratch.plumbing import trainer
 from scratch.plumbing.engine import Engine, Machine
 from scratch.plumbing.fast import Dropout, FastLoss
 from scratch.plumbing.recipes import RECIPES, Extras, Recipe
+from scratch.plumbing.state import read_state
 from scratch.plumbing.trainer import Run, read_log, start_run
 from scratch.training import TrainingConfig, make_optimizer, train_step
 from small import PAIRS, model, tokenizer
@@ -60,8 +65,8 @@ def in_each_process(folder: Path) -> None:
     start_run("shared", folder / "whole")
     steps = Run.steps
 
-    def some(self: Run):  # type: ignore[no-untyped-def]
-        for record in steps(self):
+    def some(self: Run, *ready: Any) -> Iterator[Any]:
+        for record in steps(self, *ready):
             yield record
             if record.step == 6:
                 raise RuntimeError("switched off")
@@ -72,6 +77,32 @@ def in_each_process(folder: Path) -> None:
         start_run("shared", folder / "died")
     Run.steps = steps  # type: ignore[method-assign]
     start_run("shared", folder / "died", resume=True)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 1"):
+        stop_one_process(folder / "stopped")
+    start_run("shared", folder / "stopped", resume=True)
+
+
+def stop_one_process(folder: Path) -> None:
+    """Ask the process that does not write to stop, as torchrun would; the other saves slowly."""
+    steps, save = Run.steps, trainer.save_state
+
+    def some(self: Run, *ready: Any) -> Iterator[Any]:
+        for record in steps(self, *ready):
+            if record.step == 1 and self.engine.rank == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield record
+
+    def slow(*what: Any) -> None:
+        time.sleep(0.5)
+        save(*what)
+
+    Run.steps, trainer.save_state = some, slow  # type: ignore[method-assign]
+    try:
+        start_run("shared", folder)
+    finally:
+        Run.steps, trainer.save_state = steps, save  # type: ignore[method-assign]
+        _, kept = read_state(folder / "checkpoint.safetensors")
+        assert kept["step"] == "1", "this process has left before the save"
 
 
 @pytest.fixture(scope="module")
@@ -100,16 +131,18 @@ def test_two_processes_make_the_gradient_of_one(two_processes: Path) -> None:
 
 
 def test_two_processes_that_died_end_with_the_very_same_weights(two_processes: Path) -> None:
-    whole, died = (two_processes / name for name in ("whole", "died"))
-    a, b = load_file(whole / "model.safetensors"), load_file(died / "model.safetensors")
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    logs = [read_log(folder / "log.jsonl") for folder in (whole, died)]
-    assert logs[0][0]["processes"] == 2
-    losses = [[(e["step"], e["loss"]) for e in log if "loss" in e] for log in logs]
-    assert losses[0] == losses[1]
-    assert [step for step, _ in losses[0]] == list(range(1, 10))
-    assert not list(whole.glob("*.part"))
+    whole, *others = (two_processes / name for name in ("whole", "died", "stopped"))
+    a, log = load_file(whole / "model.safetensors"), read_log(whole / "log.jsonl")
+    assert log[0]["processes"] == 2
+    losses = [(e["step"], e["loss"]) for e in log if "loss" in e]
+    assert [step for step, _ in losses] == list(range(1, 10))
+    for folder in others:
+        b, log = load_file(folder / "model.safetensors"), read_log(folder / "log.jsonl")
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+        assert [(e["step"], e["loss"]) for e in log if "loss" in e] == losses
+        assert [e["resumed"]["processes"] for e in log if "resumed" in e] == [2]
+        assert not list(folder.glob("*.part"))
 
 
 def test_one_process_computes_as_if_there_were_no_engine() -> None:

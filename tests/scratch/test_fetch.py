@@ -52,9 +52,50 @@ def says_what_to_do(cache: Path, *parts: str) -> None:
 
 def test_without_cache_and_network_the_message_says_what_to_put_where(cache: Path) -> None:
     assert not fetch.is_cached(NAME)
-    says_what_to_do(cache, str(cache / NAME), "ConnectionError")
+    says_what_to_do(cache, str(cache / "multi30k"), "no network: ConnectionError")
     with pytest.raises(ValueError, match="val"):
         fetch.read_lines(NAME)
+
+
+def test_the_message_names_every_missing_file_of_the_corpus(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect(monkeypatch, CONTENT)
+    (cache / NAME).parent.mkdir()
+    (cache / NAME).write_bytes(CONTENT)  # whole, so that it is not asked for
+    with pytest.raises(ValueError, match="could not be fetched") as caught:
+        fetch.local_path("multi30k/train.fr.gz")
+    message = str(caught.value)
+    for name, checksum in fetch.CHECKSUMS.items():
+        missing = name.startswith("multi30k/") and name != NAME
+        assert (f"{name.partition('/')[2]} (SHA-256 {checksum})" in message) == missing
+    assert message.count("https://") == 1
+
+
+class Answer(OSError):
+    """As an answer that is no file is raised by requests."""
+
+    response = type("Response", (), {"status_code": 404})
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "(No space left on device)"),
+        (PermissionError("not here"), "(PermissionError: not here)"),
+        (TimeoutError(), "(no network: TimeoutError)"),
+        (Answer("Not Found"), "(the server answers 404)"),
+        (RuntimeError("odd"), "(RuntimeError: odd)"),
+    ],
+)
+def test_the_message_says_why(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def download(url: str, output_file: Any, pooch: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(fetch, "_downloader", lambda: download)
+    says_what_to_do(cache, reason)
 
 
 def test_a_damaged_file_is_not_accepted(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +144,9 @@ def test_a_download_that_fails_is_tried_three_times(
     if failures < 3:
         assert fetch.local_path(NAME).read_bytes() == CONTENT
     else:
-        with pytest.raises(ValueError, match=r"could not be fetched \(ConnectionError\)"):
+        with pytest.raises(
+            ValueError, match=r"could not be fetched \(no network: ConnectionError\)"
+        ):
             fetch.local_path(NAME)
     assert len(urls) == min(failures + 1, 3)
     assert len(set(urls)) == 1
@@ -113,7 +156,7 @@ def test_every_file_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     urls: list[str] = []
     monkeypatch.setattr(fetch, "_downloader", lambda: lambda url, file, pooch: urls.append(url))
     for name in fetch.CHECKSUMS:
-        with pytest.raises(ValueError, match=f"SHA-256 {fetch.CHECKSUMS[name]}"):
+        with pytest.raises(ValueError, match=fetch.CHECKSUMS[name]):
             fetch.local_path(name)
         assert urls[-1].startswith("https://raw.githubusercontent.com/")
         assert urls[-1].endswith(name.partition("/")[2])
@@ -123,7 +166,7 @@ def test_a_download_that_is_something_else_is_not_kept(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "_downloader", serves(b"<html>please log in</html>"))
-    says_what_to_do(cache)
+    says_what_to_do(cache, "what came has another SHA-256")
     assert not (cache / NAME).exists()
     assert not [p for p in cache.rglob("*") if p.is_file()]
 
@@ -133,7 +176,7 @@ def test_a_cache_that_cannot_be_written_is_said(
 ) -> None:
     (cache / "multi30k").write_text("a file where the folder should be")
     monkeypatch.setattr(fetch, "_downloader", serves(CONTENT))
-    says_what_to_do(cache)
+    says_what_to_do(cache, "(Not a directory)")
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.gz"])
@@ -152,7 +195,8 @@ def test_files_that_are_no_text_are_refused(cache: Path) -> None:
     refuses(lambda: fetch.text_lines(cache), "a text file")
     (cache / "a").write_bytes(b"un\nd\xe9\n")
     refuses(lambda: fetch.text_lines(cache / "a"), "line 2 of", "not UTF-8")
-    for damaged in (b"un", gzip.compress(b"un" * 99)[:-9]):
+    whole = gzip.compress(b"un" * 99)
+    for damaged in (b"un", whole[:-9], whole[:10] + b"\xff" * 20):  # the last as zlib.error
         (cache / "a.gz").write_bytes(damaged)
         refuses(lambda: fetch.text_lines(cache / "a.gz"), "a.gz", "a text file")
 

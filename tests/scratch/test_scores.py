@@ -9,7 +9,13 @@ from reference import refuses
 from scratch.datasets import multi30k
 from scratch.plumbing import fetch
 from scratch.plumbing.everyday import everyday_sentences
-from scratch.plumbing.scores import PUBLISHED, published_form, score_everyday, score_texts
+from scratch.plumbing.scores import (
+    PUBLISHED,
+    corpus_bleu,
+    published_form,
+    score_everyday,
+    score_texts,
+)
 
 FOUND = [
     "Un homme n'a pas d'arrière-plan.",
@@ -90,6 +96,7 @@ def test_every_reference_counts_and_sentences_may_have_different_numbers() -> No
     assert scores["chrF2"].value == chrf.corpus_score(found, columns).score  # type: ignore[arg-type]
     assert scores["BLEU"].signature == str(bleu.get_signature())
     assert "nrefs:var" in scores["BLEU"].signature
+    assert corpus_bleu(found, references) == scores["BLEU"].value
     for n in (0, 1):
         one = [[each[min(n, len(each) - 1)]] for each in references]
         assert score_texts(found, one)["BLEU"].value < scores["BLEU"].value

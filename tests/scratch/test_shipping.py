@@ -4,17 +4,21 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from reference import refuses
 from scratch.plumbing import checkpoint, cli, evaluation, recipes, trainer
-from scratch.plumbing.card import CARD, card_text
+from scratch.plumbing.card import CARD, _cells, _commands, card_text
 from scratch.plumbing.chain import start_chain
+from scratch.plumbing.changes import Changes
 from scratch.plumbing.checkpoint import load_pretrained
 from scratch.plumbing.everyday import EverydaySentence
 from scratch.plumbing.fast import Dropout
+from scratch.plumbing.header import misfit
+from scratch.plumbing.journal import read_log
 from scratch.plumbing.quantize import dequantize_rows, quantize_rows
 from scratch.plumbing.recipes import CHAINS, RECIPES, Extras
 from scratch.plumbing.shipping import read_stages, seconds_of, ship, shorten_log
@@ -132,6 +136,28 @@ def test_the_clock_of_a_resumed_run_begins_again() -> None:
     assert seconds_of([]) == 0
 
 
+def test_a_log_that_says_where_it_was_resumed_is_taken_at_its_word() -> None:
+    """Where the first step after a resume took longer than all before, the clock never falls."""
+    resumed = {"step": 2, "resumed": {"processes": 1, "threads": 2}}
+    clock = [1.0, 2.0, None, 9.0, 10.0, 11.0, None, 0.5]
+    entries = [
+        resumed if s is None else {"step": n, "loss": 1.0, "seconds": s}
+        for n, s in enumerate(clock, 31)
+    ]
+    assert seconds_of(entries) == 2 + 11 + 0.5
+    assert seconds_of([resumed, *entries, resumed]) == 2 + 11 + 0.5
+    short = shorten_log(entries)
+    assert [e.get("seconds") for e in short] == [1.0, 2.0, None, 9.0, 11.0, None, 0.5]
+    assert seconds_of(short) == seconds_of(entries)
+
+
+def test_a_shortened_log_is_as_long_as_the_whole_one() -> None:
+    """A stretch of three short steps before a clock that falls, in a log older than the lines."""
+    clock = [*range(101, 131), 1, 2, 3, *range(1, 60)]
+    entries = [{"step": n, "loss": 1.0, "seconds": float(s)} for n, s in enumerate(clock, 1)]
+    assert seconds_of(shorten_log(entries)) == seconds_of(entries) == 130 + 3 + 59
+
+
 def test_a_shortened_log_keeps_what_counts(runs: Path) -> None:
     clock = [float(n) for n in range(1, 108)] + [0.5 * n for n in range(1, 90)]
     entries: list[dict[str, object]] = []
@@ -142,10 +168,91 @@ def test_a_shortened_log_keeps_what_counts(runs: Path) -> None:
     short = shorten_log(entries)
     assert [e["step"] for e in short if "dev_bleu" in e] == [63, 107, 150]
     steps = [e["step"] for e in short if "loss" in e]
-    assert steps == [*range(1, 21), 40, 60, 80, 100, 107, 120, 140, 160, 180, 196]
+    assert steps == [*range(1, 21), 40, 60, 80, 100, 107, 108, 120, 140, 160, 180, 196]
     assert seconds_of(short) == seconds_of(entries) == 107 + 44.5
     (stage,) = read_stages([runs / "one"])
     assert shorten_log(shorten_log(stage.entries)) == shorten_log(stage.entries)
+
+
+def test_the_card_tells_the_score_of_the_averaged_weights(runs: Path, shelf: Path) -> None:
+    log = runs / "one" / "log.jsonl"
+    *lines, last = log.read_text().splitlines()
+    assert "averaged" in json.loads(last)
+    told = json.dumps(json.loads(last) | {"dev_bleu": {"tatoeba": 76.54}})
+    log.write_text("\n".join([*lines, told]) + "\n")
+    try:
+        folder, _ = ship([runs / "one"], "en-fr")
+    finally:
+        log.write_text("\n".join([*lines, last]) + "\n")
+    assert "| tatoeba 76.5 |" in (folder / CARD).read_text()
+
+
+def test_the_card_says_on_what_a_run_went_on(runs: Path) -> None:
+    header, *entries = read_log(runs / "one" / "log.jsonl")
+    resumed = [{"step": 3, "resumed": {"processes": n, "threads": 2}} for n in (1, 4, 4)]
+    cells = _cells([header | {"processes": 2, "threads": 1}, *resumed, *entries])
+    assert "2 × 1, then 1 × 2, then 4 × 2" in cells
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine", "expected"),
+    [
+        (({}, {}), {}, "python -m scratch train pair --out _build/runs --threads 2"),
+        (({"seed": 5, "steps": 9}, {"seed": 6, "steps": 9}), {}, "--threads 2 --steps 9 --seed 5"),
+        (({"tsv": "a b"}, {"tsv": "a b"}), {}, "--threads 2 --tsv 'a b'"),
+        (({"steps": 9}, {}), {}, None),
+        (({"seed": 5}, {"seed": 5}), {}, None),
+        (({}, {}), {"threads": 1}, None),
+        (({}, {}), {"processes": 3}, None),
+    ],
+)
+def test_the_one_command_of_a_chain_does_what_its_stages_did(
+    changes: tuple[dict[str, Any], ...],
+    machine: dict[str, Any],
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(CHAINS, "pair", ("one", "two"))
+    first, second = (
+        {"recipe": name, "command": name, "threads": 2, "changes": made | {"begin_with": begun}}
+        for name, made, begun in zip(("one", "two"), changes, (None, "runs/one"), strict=True)
+    )
+    found = _commands([[first], [second | machine]])
+    assert "\none\ntwo\n" in found
+    if expected is None:
+        assert "one command" not in found
+    else:
+        assert found.splitlines()[-2].endswith(expected)
+    gpu = {"processes": 2, "computed_on": {"device": "cuda", "bf16": True, "compile": False}}
+    words = "torchrun --nproc-per-node 2 -m scratch train pair --out _build/runs --threads 2"
+    if expected and not any(changes):
+        found = _commands([[first | gpu], [second | gpu]])
+        assert f"\n{words} --device cuda --bf16\n" in found
+
+
+def test_a_header_fits_its_recipe_or_says_where_not(runs: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(RECIPES, "one", FIRST)
+    header = read_log(runs / "one" / "log.jsonl")[0]
+    assert misfit(header, "one", Changes()) == ""
+    for part, changed, said in (
+        ("training", {"peak_rate": 0.5}, "peak_rate 0.5 and not 0.001"),
+        ("model", {"d_ff": 25}, "d_ff 25 and not 24"),
+        ("extras", {"average": 4}, "average 4 and not 1"),
+        ("extras", {"dropout": {"residual": 0.2}}, "residual 0.2 and not 0.1"),
+        ("data", {"tatoeba/fra.txt": "0"}, "corpus 'of other files' and not 'pairs'"),
+        ("changes", {"begin_with": "a/b"}, ""),
+    ):
+        other = header | {part: header[part] | changed}
+        assert misfit(other, "one", Changes()) == said
+    assert misfit(header, "one", Changes(seed=8)) == "seed 3 and not 8"
+    assert misfit(header, "two", Changes()) == "recipe 'one' and not 'two'"
+    assert misfit(header, "one", Changes(begin_with="a/b")) == "begin_with '' and not 'b'"
+
+
+@pytest.mark.parametrize("log", sorted(checkpoint.PRETRAINED.glob("*/log-*.jsonl")), ids=str)
+def test_the_logs_of_shipped_models_fit_the_recipes(log: Path) -> None:
+    header = read_log(log)[0]
+    assert misfit(header, header["recipe"], Changes(**header["changes"])) == ""
 
 
 def test_the_command_line_ships_and_records_the_scores(

@@ -1,5 +1,7 @@
 """Splits: nothing held out was trained on."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +81,21 @@ def test_more_dev_sentences_leave_the_test_sentences_alone() -> None:
     assert hold_out(pairs, 5, 10).test == hold_out(pairs, 20, 10).test
     assert hold_out(pairs, 50 - 1, 0).train
     refuses(lambda: hold_out(pairs, 50, 0), "n_dev + n_test is 50", "0 to 49")
+
+
+def test_what_is_left_may_share_every_target_with_what_is_held_out() -> None:
+    pairs = [(f"sentence {i}", "the same") for i in range(9)]
+    held = hold_out(pairs, 1, 0)
+    assert (held.train, len(held.dev)) == ([], 1)
+    assert hold_out(pairs, 0, 0).train == pairs
+
+
+def test_many_sentences_are_held_out_as_fast_as_few() -> None:
+    """In seconds of this process, so that others do not count; once it was thirty times as long."""
+    pairs = [(f"sentence {i}", f"phrase {i}") for i in range(10_000)]
+    seconds = []
+    for size in (1, 2_500):
+        begun = time.process_time()
+        hold_out(pairs, size, size)
+        seconds.append(time.process_time() - begun)
+    assert seconds[1] < 5 * seconds[0]

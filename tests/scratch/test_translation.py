@@ -5,6 +5,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from scratch.tokens import train_tokenizer
 from scratch.transformer import Transformer
 from scratch.translation import (
     Hypothesis,
+    Translation,
     Translator,
     beam_search,
     drawing,
@@ -435,6 +437,32 @@ def test_a_device_is_cpu_or_a_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch)
     refuses(lambda: Translator.from_pretrained("grammar-en-fr", device="gpu"), "device is 'gpu'")
     t = Translator.from_pretrained("grammar-en-fr", device="cpu")
     assert t.model.output.weight.device.type == "cpu"
+
+
+def test_a_picture_shows_the_words_of_the_tokens_that_were_written() -> None:
+    from scratch.alignment import word_attention
+    from scratch.plumbing.figures import written_attention
+
+    t = Translator.from_pretrained("grammar-en-fr")
+    english = "The old woman reads a good book."
+    found = t.translate([english], need_weights=True)[0]
+    weights, source, target = written_attention(t.tokenizer, english, found)
+    expected, english_words, french_words = word_attention(
+        t.model, t.tokenizer, english, found.text
+    )
+    assert (source, target) == (english_words, french_words)
+    assert torch.allclose(weights, expected[-1].mean(0), atol=1e-6)
+    # the same text in other tokens than the tokenizer's: byte by byte
+    ids = [t.tokenizer.backend.token_to_id(sign) for sign in "ĠlaĠfemme"]
+    pieces = t.tokenizer.pieces(ids)
+    attention = t.attention(t.source_ids(english), ids)  # (L, H, 9, S)
+    other = Translation("la femme", pieces, 0.0, attention)
+    weights, source, target = written_attention(t.tokenizer, english, other)
+    assert (source, target) == (english_words, ["la", "femme"])
+    rows = torch.stack([attention[-1, :, :3].mean((0, 1)), attention[-1, :, 3:].mean((0, 1))])
+    assert torch.allclose(weights.sum(1), rows[:, :-1].sum(1), atol=1e-6)
+    for nothing in (Translation("", [], 0.0), replace(found, attention=None)):
+        refuses(lambda n=nothing: written_attention(t.tokenizer, english, n), "no attention")  # type: ignore[misc]
 
 
 def test_bad_texts_are_named() -> None:

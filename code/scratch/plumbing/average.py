@@ -3,45 +3,55 @@
 Source: Vaswani et al. (2017), section 6.1.
 """
 
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from scratch.plumbing import checks
+from scratch.plumbing.whole import write_whole
 from scratch.transformer import Transformer
 
 __all__ = ["average_snapshots", "save_snapshot"]
 
 
 def save_snapshot(folder: Path, model: Transformer, epoch: int, *, keep: int) -> None:
-    """Write the weights at the end of ``epoch``, whole or not at all; keep the last ``keep``."""
+    """Write the weights at the end of ``epoch``; drop those of the epoch ``keep`` before it."""
     weights = {name: p.detach().to("cpu").contiguous() for name, p in model.named_parameters()}
-    path = folder / f"epoch-{epoch:04d}.safetensors"
-    unfinished = path.with_suffix(".part")
-    save_file(weights, unfinished)
-    os.replace(unfinished, path)
-    for old in _snapshots(folder)[:-keep]:
-        old.unlink()
+    write_whole(_snapshot(folder, epoch), save(weights))
+    _snapshot(folder, epoch - keep).unlink(missing_ok=True)
 
 
-def _snapshots(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*.safetensors"))
+def _snapshot(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:04d}.safetensors"
 
 
 @torch.no_grad()
-def average_snapshots(folder: Path, model: Transformer, n: int) -> int:
-    """Give ``model`` the mean weights of the last ``n`` snapshots; return how many there were.
+def average_snapshots(folder: Path, model: Transformer, epochs: int, n: int) -> int:
+    """Give ``model`` the mean weights of the last ``n`` of its ``epochs``; return how many.
 
-    With one or none, the model stays as it is: its last weights are as good.
+    With one epoch or none, the model stays as it is: its last weights are as good.  Raises
+    ValueError, and changes nothing, when a snapshot is not there or not of this model.
     """
     checks.at_least("n", n, 1)
-    paths = _snapshots(folder)[-n:]
-    if len(paths) < 2:
-        return len(paths)
-    files = [load_file(path) for path in paths]
+    last = range(max(1, epochs - n + 1), epochs + 1)
+    if len(last) < 2:
+        return 0
+    files = [_read(_snapshot(folder, epoch), model) for epoch in last]
     for name, p in model.named_parameters():
         # in float64, so that the order of the sum does not show
         p.copy_(torch.stack([file[name].double() for file in files]).mean(dim=0))
-    return len(paths)
+    return len(files)
+
+
+def _read(path: Path, model: Transformer) -> dict[str, Tensor]:
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be averaged, expected weights ({error})") from None
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    good = shapes == {name: w.shape for name, w in weights.items()}
+    checks.require(good, f"{path} holds other tensors, expected those of the run's model")
+    return weights

@@ -1,15 +1,17 @@
 """The card of a shipped model, made of the files beside it: settings, logs, scores."""
 
 import json
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scratch.plumbing.changes import Changes
 from scratch.plumbing.checkpoint import CONFIG, WEIGHTS
 from scratch.plumbing.journal import read_log
 from scratch.plumbing.quantize import Loss
 from scratch.plumbing.recipes import CHAINS
 from scratch.plumbing.shipping import SHIPPED, seconds_of
+from scratch.plumbing.whole import write_whole
 
 __all__ = ["CARD", "SCORES", "card_text", "write_card"]
 
@@ -51,9 +53,7 @@ ALWAYS = "It never says that it does not know. Don't use it where a wrong transl
 
 def write_card(folder: Path) -> None:
     """Write the card of the shipped model in ``folder`` from the files beside it."""
-    unfinished = folder / f"{CARD}.part"
-    unfinished.write_text(card_text(folder), encoding="utf-8")
-    os.replace(unfinished, folder / CARD)
+    write_whole(folder / CARD, card_text(folder))
 
 
 def card_text(folder: Path) -> str:
@@ -137,10 +137,17 @@ def _cells(log: list[dict[str, Any]]) -> list[str]:
         f"{training['peak_rate']:g}",
         f"{header['model']['dropout']:g}",
         str(training["seed"]),
-        f"{header.get('processes', 1)} × {header['threads']}",
+        ", then ".join(dict.fromkeys(f"{n} × {m}" for n, m in _processes(log))),
         f"{seconds_of(entries) / 3600:.2f}",
         ", ".join(f"{name} {value:.1f}" for name, value in looks[-1].items()) or "-",
     ]
+
+
+def _processes(log: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Return with how many processes and threads a run began, and went on."""
+    header, *entries = log
+    found = [header, *(entry["resumed"] for entry in entries if "resumed" in entry)]
+    return [(part.get("processes", 1), part["threads"]) for part in found]
 
 
 def _commands(logs: list[list[dict[str, Any]]]) -> str:
@@ -148,13 +155,32 @@ def _commands(logs: list[list[dict[str, Any]]]) -> str:
     headers = [header for header, *_ in logs]
     typed = list(dict.fromkeys(map(_command, headers)))
     text = "The commands, as they were given:\n\n```\n" + "\n".join(typed) + "\n```"
+    again = _chain_command(headers) if len(typed) > 1 else None
+    if again is None:
+        return text
+    return text + "\n\nThe same chain in one command:\n\n```\n" + again + "\n```"
+
+
+def _chain_command(headers: list[dict[str, Any]]) -> str | None:
+    """Return the one command that does what ``headers`` say, if there is one."""
     recipes = tuple(header["recipe"] for header in headers)
     chain = next((name for name, stages in CHAINS.items() if stages == recipes), None)
-    if chain is None or len(typed) == 1:
-        return text
-    again = {**headers[0], "command": f"python -m scratch train {chain} --out _build/runs"}
-    again["command"] += f" --threads {headers[0]['threads']}"
-    return text + "\n\nThe same chain in one command:\n\n```\n" + _command(again) + "\n```"
+    first, *others = headers
+    made = [replace(Changes(**(h.get("changes") or {})), begin_with=None) for h in headers]
+    same = all(found == made[0].of_stage(number) for number, found in enumerate(made))
+    where = ("threads", "processes", "computed_on")
+    same = same and all(h.get(key) == first.get(key) for h in others for key in where)
+    if chain is None or not same:
+        return None
+    words = f"python -m scratch train {chain} --out _build/runs --threads {first['threads']}"
+    options = [words, made[0].options(), _machine_options(first.get("computed_on", {}))]
+    return _command({**first, "command": " ".join(filter(None, options))})
+
+
+def _machine_options(machine: dict[str, Any]) -> str:
+    device = machine.get("device", "cpu")
+    words = [] if device == "cpu" else [f"--device {device}"]
+    return " ".join([*words, *(f"--{name}" for name in ("bf16", "compile") if machine.get(name))])
 
 
 def _command(header: dict[str, Any]) -> str:

@@ -1,17 +1,19 @@
 """A chain of runs: each stage begins with the weights that the one before ended with."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from scratch.plumbing import checks
-from scratch.plumbing.checkpoint import WEIGHTS
+from scratch.plumbing.changes import AS_IT_STANDS, Changes
 from scratch.plumbing.engine import Machine
+from scratch.plumbing.header import misfit
+from scratch.plumbing.journal import read_log
 from scratch.plumbing.recipes import CHAINS
-from scratch.plumbing.trainer import CHECKPOINT, LOG, Changes, start_run
+from scratch.plumbing.run_folder import CHECKPOINT, LOG, is_finished, leftover
+from scratch.plumbing.trainer import start_run
 
 __all__ = ["start_chain"]
-
-AS_IT_STANDS = Changes()
 
 
 def start_chain(
@@ -25,28 +27,42 @@ def start_chain(
 ) -> Path:
     """Run the stages of ``name``, each in a folder of its own in ``folder``; return the last.
 
-    With ``resume``, finished stages are left as they are and an unfinished one goes on.
-    Raises what :func:`scratch.plumbing.trainer.start_run` raises.
+    With ``resume``, stages that have finished are left as they are, one that is under way goes
+    on, and the others begin.  Raises what :func:`scratch.plumbing.trainer.start_run` raises, and
+    ValueError for a finished stage that is another one than ``changes`` ask for.
     """
     checks.one_of("recipe", name, tuple(CHAINS))
-    stages = [folder / stage for stage in CHAINS[name]]
-    begun = next((stage for stage in stages if (stage / LOG).exists()), None)
-    if begun and not resume:
-        raise ValueError(f"{begun} already holds a run; add --resume, or choose another --out")
-    before = changes.begin_with
-    for stage in stages:
-        if not _finished(stage):
+    stages = list(_stages(name, folder, changes))
+    _check_stages([stage for stage, _ in stages], resume)
+    for stage, made in stages:
+        if not is_finished(stage):
+            going = resume and (stage / CHECKPOINT).exists()
             start_run(
-                stage.name,
-                stage,
-                resume=resume,
-                command=command,
-                changes=replace(changes, begin_with=before),
-                machine=machine,
+                stage.name, stage, resume=going, command=command, changes=made, machine=machine
             )
-        before = str(stage)
-    return stages[-1]
+            continue
+        header, *_ = [*read_log(stage / LOG), {}]
+        other = misfit(header, stage.name, made)
+        checks.require(not other, f"{stage} has finished with {other}, expected another --out")
+    return stages[-1][0]
 
 
-def _finished(stage: Path) -> bool:
-    return (stage / WEIGHTS).exists() and not (stage / CHECKPOINT).exists()
+def _stages(name: str, folder: Path, changes: Changes) -> Iterator[tuple[Path, Changes]]:
+    """Yield the folder of each stage of ``name``, and the changes that are made in it."""
+    before = changes.begin_with
+    for number, stage in enumerate(CHAINS[name]):
+        yield folder / stage, replace(changes.of_stage(number), begin_with=before)
+        before = str(folder / stage)
+
+
+def _check_stages(stages: list[Path], resume: bool) -> None:
+    """Raise ValueError unless these stages can begin, or with ``resume`` go on."""
+    begun = [stage for stage in stages if leftover(stage)]
+    if begun and not resume:
+        raise ValueError(f"{begun[0]} already holds a run, expected --resume or another --out")
+    if resume and not begun:
+        raise ValueError(
+            f"{stages[0].parent} holds nothing to resume, expected a stage that has begun"
+        )
+    if begun != stages[: len(begun)] or not all(map(is_finished, begun[:-1])):
+        raise ValueError(f"{begun[-1]} follows a stage that has not ended, expected another --out")

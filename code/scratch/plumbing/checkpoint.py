@@ -1,22 +1,31 @@
 """A model on disk: configuration and tokenizer as JSON, weights as safetensors; no pickle."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from scratch.plumbing import checks
 from scratch.plumbing.quantize import pack, unpack
+from scratch.plumbing.whole import write_whole
 from scratch.tokens import Tokenizer
 from scratch.transformer import Transformer, TransformerConfig
 
-__all__ = ["PRETRAINED", "find_pretrained", "load_pretrained", "save_pretrained"]
+__all__ = ["PRETRAINED", "find_pretrained", "load_pretrained", "save_pretrained", "save_tokenizer"]
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+LARGEST = {  # sizes that a file may ask for; to build more would take all memory, or all day
+    "vocab_size": 1_000_000,
+    "d_model": 65_536,
+    "d_ff": 1_000_000,
+    "n_encoder_layers": 1_000,
+    "n_decoder_layers": 1_000,
+    "max_len": 65_536,
+}
 
 
 def save_pretrained(
@@ -31,29 +40,30 @@ def save_pretrained(
     weights = pack(dict(model.named_parameters()), stored_as)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = json.dumps(model.config.to_dict(), indent=2) + "\n"
-    parts = {
-        CONFIG: lambda path: path.write_text(config),
-        TOKENIZER: lambda path: tokenizer.save(path),
-        WEIGHTS: lambda path: save_file(weights, path),
-    }
-    for name, write in parts.items():
-        unfinished = folder / f"{name}.part"
-        write(unfinished)
-        os.replace(unfinished, folder / name)
+    write_whole(folder / CONFIG, json.dumps(model.config.to_dict(), indent=2) + "\n")
+    save_tokenizer(folder, tokenizer)
+    write_whole(folder / WEIGHTS, save(weights))
+
+
+def save_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """Write what :meth:`scratch.tokens.Tokenizer.save` writes to ``folder``, whole."""
+    write_whole(folder / TOKENIZER, tokenizer.backend.to_str(pretty=True) + "\n")
 
 
 def find_pretrained(name: str | Path) -> Path:
-    """Return the folder of a shipped model, by name, or of any saved one.
+    """Return the folder of a shipped model, by its bare name, or of any saved one, by its path.
 
-    Raises ValueError when there is no such folder or a file is missing in it.
+    Where a folder here has the name of a shipped model, the name means the shipped one, and
+    "./NAME" or a :class:`~pathlib.Path` the folder.  Raises ValueError when there is no such
+    folder or a file is missing in it.
     """
-    folder = PRETRAINED / name if (PRETRAINED / name).is_dir() else Path(name)
+    shipped = sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG}"))
+    folder = PRETRAINED / name if isinstance(name, str) and name in shipped else Path(name)
     for part in (CONFIG, TOKENIZER, WEIGHTS):
         if not (folder / part).is_file():
-            shipped = ", ".join(sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG}")))
             raise ValueError(
-                f"model is {str(name)!r}, expected a folder with {part} in it, or one of: {shipped}"
+                f"model is {str(name)!r}, expected a folder with {part} in it, "
+                f"or one of: {', '.join(shipped)}"
             )
     return folder
 
@@ -67,6 +77,8 @@ def load_pretrained(name: str | Path) -> tuple[Transformer, Tokenizer]:
     folder = find_pretrained(name)
     try:
         config = TransformerConfig(**json.loads((folder / CONFIG).read_text()))
+        for size, most in LARGEST.items():
+            checks.between(size, getattr(config, size), 1, most)
     except (TypeError, ValueError, RecursionError) as error:  # no JSON, or not of a model
         raise ValueError(f"{folder / CONFIG} is not a model's configuration ({error})") from None
     weights = _read_weights(folder / WEIGHTS, config)

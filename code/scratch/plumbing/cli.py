@@ -1,6 +1,7 @@
 """The commands ``python -m scratch translate``, ``train``, ``evaluate``, ``ship``, ``sizes``."""
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -11,6 +12,8 @@ from typing import Any, NoReturn
 __all__ = ["main"]
 
 DEFAULT_MODEL = "grammar-en-fr"
+LARGEST_BATCH = 4_096  # lines: more gain no time and would take all memory
+MODEL_HELP = "a shipped model by its name, or a folder by its path, ./NAME where both exist"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,13 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser().parse_args(words, argparse.Namespace(words=words))
     try:
+        _prepare_streams()
         arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has seen enough
         _forget_output()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
         _forget_output()
-        print(f"scratch {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"scratch {arguments.command}: {_in_a_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"\nscratch {arguments.command}: {str(stop) or 'stopped'}", file=sys.stderr)
@@ -35,6 +39,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; --help says more\n")
+
+
+def _prepare_streams() -> None:
+    """Write UTF-8, whatever the locale; refuse to work for nobody."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        raise ValueError("standard output is closed, expected it open, if only on /dev/null")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+
+
+def _in_a_line(error: Exception) -> str:
+    """Say what has happened; what is no mistake of the user's is raised again."""
+    if isinstance(error, RuntimeError) and "allocate" not in str(error):
+        raise error
+    if isinstance(error, RuntimeError | MemoryError):  # PyTorch raises the former
+        return "there is not enough memory, expected a smaller --batch-size, --beam or model"
+    return " ".join(str(error).split())
 
 
 def _forget_output() -> None:
@@ -52,22 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     _add_translate(commands)
-
-    c = commands.add_parser("train", help="train one of the book's recipes")
-    c.add_argument("recipe", help="grammar, multi30k or en-fr, a chain of stages")
-    c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
-    c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
-    c.add_argument("--threads", type=int, default=2, metavar="N", help="(%(default)s)")
-    c.add_argument("--tsv", metavar="FILE", help="train on a file of two columns instead")
-    c.add_argument("--begin-with", metavar="DIR", help="begin with a finished run's weights")
-    c.add_argument("--batch-size", type=int, metavar="N", help="tokens in a batch")
-    c.add_argument("--steps", type=int, metavar="N", help="how many updates")
-    c.add_argument("--seed", type=int, metavar="N", help="of weights, order and dropout")
-    c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 (cuda)")
-    c.add_argument("--compile", action="store_true", help="translate the model first")
-    c.set_defaults(run=_train)
-
+    _add_train(commands)
     _add_evaluate(commands)
     _add_ship(commands)
 
@@ -76,9 +85,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_train(commands: Any) -> None:
+    c = commands.add_parser("train", help="train one of the book's recipes")
+    c.add_argument("recipe", help="grammar, multi30k, en-fr-1, en-fr-2, or en-fr: both, in order")
+    c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
+    c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
+    c.add_argument("--threads", type=int, default=2, metavar="N", help="(%(default)s)")
+    c.add_argument("--tsv", metavar="FILE", help="train on a file of two columns instead")
+    c.add_argument("--begin-with", metavar="DIR", help="begin with a finished run's weights")
+    c.add_argument("--batch-size", type=int, metavar="N", help="tokens in a batch")
+    c.add_argument("--steps", type=int, metavar="N", help="how many updates")
+    c.add_argument("--accumulate", type=int, metavar="N", help="batches in an update")
+    c.add_argument("--peak-rate", type=float, metavar="R", help="the highest learning rate")
+    c.add_argument("--patience", type=int, metavar="N", help="epochs without a better BLEU on dev")
+    c.add_argument(
+        "--seed", type=int, metavar="N", help="of weights, order and dropout (stages: N, N + 1)"
+    )
+    c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 (cuda)")
+    c.add_argument("--compile", action="store_true", help="translate the model first")
+    c.set_defaults(run=_train)
+
+
 def _add_evaluate(commands: Any) -> None:
     c = commands.add_parser("evaluate", help="BLEU, chrF and everyday sentences of a model")
-    c.add_argument("--model", help="a shipped model or a folder")
+    c.add_argument("--model", help=MODEL_HELP)
     c.add_argument("--hypotheses", metavar="FILE", help="translations, to score instead of a model")
     c.add_argument(
         "--set",
@@ -105,16 +136,16 @@ def _add_ship(commands: Any) -> None:
         "--run", dest="runs", required=True, nargs="+", metavar="DIR", help="its stages, in order"
     )
     c.add_argument("--as", dest="name", required=True, metavar="NAME", help="such as en-fr")
-    c.add_argument("--stored-as", default="int8", help="int8, float16 or float32 (%(default)s)")
+    c.add_argument(
+        "--stored-as", default="int8", help="int8, float16, bfloat16 or float32 (%(default)s)"
+    )
     c.add_argument("--hardware", default="", metavar="TEXT", help="what it ran on, for the card")
     c.set_defaults(run=_ship)
 
 
 def _add_translate(commands: Any) -> None:
     c = commands.add_parser("translate", help="English lines on stdin, French lines on stdout")
-    c.add_argument(
-        "--model", default=DEFAULT_MODEL, help="a shipped model or a folder (%(default)s)"
-    )
+    c.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} (%(default)s)")
     c.add_argument("--beam", type=int, metavar="N", help="beam size (5)")
     c.add_argument("--length-penalty", type=float, metavar="A", help="(0.6)")
     c.add_argument("--sample", action="store_true", help="draw the words instead of searching")
@@ -125,7 +156,9 @@ def _add_translate(commands: Any) -> None:
     )
     c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     c.add_argument(
-        "--attention", metavar="FILE", help="draw the first line's attention (.png, .svg)"
+        "--attention",
+        metavar="FILE",
+        help="draw where the words of the first line that is not blank look (.png, .svg)",
     )
     c.set_defaults(run=_translate)
 
@@ -135,6 +168,8 @@ def _translate(arguments: argparse.Namespace) -> None:
     from scratch.translation import Translator
 
     a, settings = arguments, _search_settings(arguments)
+    if sys.stdin is None:
+        raise ValueError("standard input is closed, expected English lines on it")
     translator = Translator.from_pretrained(a.model, device=a.device)
     at_a_time = lines_at_a_time(a.batch_size, sys.stdin.isatty())
     first = None
@@ -143,14 +178,20 @@ def _translate(arguments: argparse.Namespace) -> None:
         print(" ".join(found.text.split()))  # one line out for each line in, whatever it is
         if (number + 1) % at_a_time == 0:
             sys.stdout.flush()
-        if first is None and found.text.strip():
-            first = line, found.text
+        if first is None and translator.tokenizer.normalise(line):
+            first = line  # the first to throw dice, and again the first when it is drawn
     if a.attention:
-        from scratch.plumbing.figures import save_attention
+        _draw(translator, first or "", settings, Path(a.attention))
 
-        if first is None:
-            raise ValueError("--attention found no words to draw, expected a translated line")
-        save_attention(translator, *first, Path(a.attention))
+
+def _draw(translator: Any, line: str, settings: dict[str, Any], path: Path) -> None:
+    """Draw the attention of ``line``, which is translated once more, now with its weights."""
+    from scratch.plumbing.figures import save_attention
+
+    found = translator.translate([line], need_weights=True, **settings)[0]
+    if not found.tokens:
+        raise ValueError("--attention found no words to draw, expected a translated line")
+    save_attention(translator.tokenizer, line, found, path)
 
 
 def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -158,7 +199,7 @@ def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     from scratch.plumbing import checks
 
     a = arguments
-    checks.at_least("--batch-size", a.batch_size, 1)
+    checks.between("--batch-size", a.batch_size, 1, LARGEST_BATCH)
     search = {"--beam": a.beam, "--length-penalty": a.length_penalty}
     sampling = {"--temperature": a.temperature, "--seed": a.seed}
     for name, value in (search if a.sample else sampling).items():
@@ -192,20 +233,23 @@ def _train(arguments: argparse.Namespace) -> None:
 
     from scratch.plumbing import checks
     from scratch.plumbing.chain import start_chain
+    from scratch.plumbing.changes import Changes
     from scratch.plumbing.engine import Machine
     from scratch.plumbing.recipes import CHAINS
-    from scratch.plumbing.trainer import Changes, start_run
+    from scratch.plumbing.trainer import start_run
 
     checks.between("--threads", arguments.threads, 1, 1024)
     torch.set_num_threads(arguments.threads)
     a = arguments
+    once = a.tsv is not None and Path(a.tsv).is_fifo()
+    checks.require(not once, f"--tsv is {a.tsv!r}, a pipe, expected a file: it is read twice")
     start = start_chain if a.recipe in CHAINS else start_run
     start(
         a.recipe,
         Path(a.out),
         resume=a.resume,
         command=shlex.join(["python", "-m", "scratch", *a.words]),
-        changes=Changes(a.tsv, a.batch_size, a.steps, a.seed, a.begin_with),
+        changes=Changes(**{name: vars(a)[name] for name in Changes.__dataclass_fields__}),
         machine=Machine(a.device, a.bf16, a.compile),
     )
 

@@ -33,7 +33,8 @@ def load_pairs(corpus: str) -> list[tuple[str, str]]:
 def dev_sets(corpus: str) -> dict[str, list[tuple[str, list[str]]]]:
     """Return what a run on ``corpus`` is watched with, by name: sources with their references."""
     if corpus.startswith(TSV):
-        return {"dev": group_references(_split_file(corpus).dev)}
+        dev = _split_file(corpus).dev
+        return {"dev": group_references(dev)} if dev else {}
     if corpus == "en-fr":
         parts = {"multi30k": multi30k("val"), "tatoeba": tatoeba("dev")}
         return {name: group_references(pairs) for name, pairs in parts.items()}
@@ -41,9 +42,14 @@ def dev_sets(corpus: str) -> dict[str, list[tuple[str, list[str]]]]:
 
 
 def _split_file(corpus: str) -> HeldOut:
-    """Hold out a twentieth of a file's sentences, 1,000 at most; drop what they share."""
+    """Hold out a twentieth of a file's sentences, 1,000 at most; drop what they share.
+
+    Of fewer than 20 sentences, or where nothing else would be left, none is held out.
+    """
     pairs = read_tsv(corpus.removeprefix(TSV))
-    return hold_out(pairs, n_dev=min(1_000, len({source for source, _ in pairs}) // 20), n_test=0)
+    sentences = {sentence_key(source) for source, _ in pairs}
+    held = hold_out(pairs, n_dev=min(1_000, len(sentences) // 20), n_test=0)
+    return held if held.train else HeldOut(pairs, [], [])
 
 
 def checksums_of(corpus: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from scratch.plumbing.everyday import everyday_sentences
 from scratch.plumbing.fetch import text_lines
 from scratch.plumbing.scores import score_everyday, score_texts
 from scratch.plumbing.shipping import SHIPPED
+from scratch.plumbing.whole import write_whole
 
 __all__ = [
     "SETS",
@@ -82,7 +82,7 @@ class Asked:
         several = self.test_set == "all" and (self.hypotheses or self.out)
         checks.require(not several, "--set is 'all', expected one set for --hypotheses or --out")
         for name, path in (("--out", self.out), ("--json", self.json)):
-            good = path is None or Path(path).parent.is_dir()
+            good = path is None or (Path(path).parent.is_dir() and not Path(path).is_dir())
             checks.require(good, f"{name} is {path!r}, expected a file in a folder that exists")
         ships = not self.record or (self.model is not None and self.test_set == "all")
         checks.require(ships, "--record is given, expected --model NAME and --set all with it")
@@ -90,24 +90,29 @@ class Asked:
 
 @dataclass(frozen=True)
 class Sentences:
-    """A test set: ``sources``, and the ``references`` of each.  The name says how to score it."""
+    """A test set: ``sources``, and the ``references`` of each.
+
+    ``kind``, "multi30k", "tatoeba", "everyday" or "files", says how to score it.
+    """
 
     name: str
     sources: list[str]
     references: list[list[str]]
+    kind: str = "files"
 
 
 def load_set(name: str) -> Sentences:
     """Return a test set of :data:`SETS`; fetches what is not in the cache."""
     checks.one_of("name", name, SETS)
-    if name == "everyday":
+    kind = name.partition("-")[0]
+    if kind == "everyday":
         found = [(s.english, list(s.accepted)) for s in everyday_sentences()]
-    elif name.startswith("tatoeba-"):
+    elif kind == "tatoeba":
         found = group_references(tatoeba(name.removeprefix("tatoeba-")))
     else:
         split = next(split for split, other in SPLITS.items() if other == name)
         found = [(english, [french]) for english, french in multi30k(split)]
-    return Sentences(name, [source for source, _ in found], [each for _, each in found])
+    return Sentences(name, [source for source, _ in found], [each for _, each in found], kind)
 
 
 def file_set(source: str | None, references: Sequence[str]) -> Sentences:
@@ -180,10 +185,11 @@ def translate_all(model: str, sentences: Sentences, search: BeamSearch) -> list[
     """Return what ``python -m scratch translate`` writes for the sources, a bar going along."""
     from tqdm import tqdm
 
-    from scratch.plumbing.lines import lines_at_a_time
+    from scratch.plumbing.lines import checked_lines, lines_at_a_time
     from scratch.translation import Translator
 
-    translator, sources, found = Translator.from_pretrained(model), sentences.sources, list[str]()
+    translator, found = Translator.from_pretrained(model), list[str]()
+    sources = list(checked_lines(translator, sentences.sources, "the sources"))
     block = lines_at_a_time(BATCH, typed=False)  # the batches are the same to the last sentence
     with tqdm(total=len(sources), desc=sentences.name, unit="sentence") as bar:
         for first in range(0, len(sources), block):
@@ -199,15 +205,14 @@ def translate_all(model: str, sentences: Sentences, search: BeamSearch) -> list[
 def evaluate(sentences: Sentences, found: Sequence[str]) -> dict[str, Any]:
     """Print what ``found`` scores and return it, ready for JSON."""
     print(f"{sentences.name}: {len(found):,} sentences")
-    if sentences.name == "everyday":
+    if sentences.kind == "everyday":
         wrong = score_everyday(found)
         print(f"  right: {len(found) - len(wrong)} of {len(found)}")
         for english, french in wrong:
             print(f"  wrong: {english} -> {french}")
         listed = [{"english": english, "french": french} for english, french in wrong]
         return {"sentences": len(found), "right": len(found) - len(wrong), "wrong": listed}
-    published = not sentences.name.startswith("tatoeba-")
-    scores = score_texts(found, sentences.references, published=published)
+    scores = score_texts(found, sentences.references, published=sentences.kind != "tatoeba")
     for name, score in scores.items():
         label = "" if score.text.startswith(f"{name} =") else f"{name}: "
         print(f"  {label}{score.text}  {score.signature}")
@@ -218,7 +223,7 @@ def evaluate(sentences: Sentences, found: Sequence[str]) -> dict[str, Any]:
 def _slice(sentences: Sentences, found: Sequence[str]) -> dict[str, Any]:
     """Return the BLEU of the set's first sentences, which a test computes again."""
     n = SLICE.get(sentences.name)
-    if n is None:
+    if n is None or sentences.kind == "files":
         return {}
     bleu = score_texts(found[:n], sentences.references[:n])["BLEU"]
     return {"first": {"sentences": min(n, len(found)), "BLEU": round(bleu.value, 2)}}
@@ -228,14 +233,16 @@ def write_scores(path: Path, sets: dict[str, Any], asked: Asked) -> None:
     """Write the scores of ``sets`` as JSON, and of what model and search they are."""
     about: dict[str, Any] = {"hypotheses": asked.hypotheses}
     if asked.model is not None:
-        weights = (find_pretrained(asked.model) / WEIGHTS).read_bytes()
+        folder = find_pretrained(asked.model).resolve()
         about = {
-            "model": Path(asked.model).name,
-            "weights": hashlib.sha256(weights).hexdigest(),
+            "model": folder.name,
+            "weights": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
             **asdict(asked.search),
         }
     about["versions"] = {part: version(part) for part in ("sacrebleu", "sacremoses", "torch")}
     text = json.dumps(about | {"sets": sets}, indent=1, ensure_ascii=False) + "\n"
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():  # nor is a device or a pipe to be replaced
+        path.write_text(text, encoding="utf-8")
+        return
+    write_whole(path, text)

@@ -3,6 +3,7 @@
 import gzip
 import os
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +58,37 @@ def local_path(name: str) -> Path:
     """Return the verified file ``name``, fetching it if it is not in the cache.
 
     Raises ValueError for a name that the book does not know, and when the file is neither in
-    the cache nor to be had: the message says what to put where.
+    the cache nor to be had: the message says why, and which files of its corpus to put where.
     """
     folder = cache_folder()
     if is_cached(name):
         return folder / name
     part, _, file_name = name.partition("/")
-    url = _GITHUB + _FOLDERS[part] + file_name
     try:
-        return _fetch(url, name, folder)
+        return _fetch(_GITHUB + _FOLDERS[part] + file_name, name, folder)
     except Exception as error:  # noqa: BLE001 - whatever the network does, say what helps
         raise ValueError(
-            f"{name} is not whole in {folder} and could not be fetched ({type(error).__name__}): "
-            f"save {url}, SHA-256 {CHECKSUMS[name]}, as {folder / name}"
+            f"{name} is not whole in {folder} and could not be fetched ({_reason(error)}): "
+            f"save from {_GITHUB}{_FOLDERS[part]} into {folder / part}: {_missing(part)}"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a download has failed."""
+    answer = getattr(getattr(error, "response", None), "status_code", None)
+    if answer is not None:
+        return f"the server answers {answer}"
+    if isinstance(error, ValueError):  # pooch's
+        return "what came has another SHA-256"
+    if isinstance(error, PermissionError) or not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    return error.strerror or f"no network: {type(error).__name__}"  # only the disk has a text
+
+
+def _missing(part: str) -> str:
+    """List the files of a folder that are not in the cache, with their checksums."""
+    names = [name for name in CHECKSUMS if name.startswith(f"{part}/") and not is_cached(name)]
+    return ", ".join(f"{name.partition('/')[2]} (SHA-256 {CHECKSUMS[name]})" for name in names)
 
 
 def _fetch(url: str, name: str, folder: Path) -> Path:
@@ -114,7 +132,7 @@ def text_lines(path: str | Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"line {line} of {path} is not UTF-8, expected UTF-8") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"path is {str(path)!r}, expected a text file ({error})") from None
     lines = text.split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]

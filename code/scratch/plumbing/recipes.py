@@ -15,9 +15,10 @@ __all__ = ["CHAINS", "RECIPES", "Extras", "Recipe"]
 class Extras:
     """What a long run adds to the taught loop; such a run uses the fast step.
 
-    ``bpe_dropout`` is the chance that a merge is left out; ``average`` the number of epochs, the
-    last ones, whose weights are averaged at the end; ``patience`` the number of epochs without a
-    better BLEU on the dev sentences after which a run stops, 0 for never.
+    ``bpe_dropout`` is the chance that a merge is left out; ``average`` the number of complete
+    epochs, the last ones, whose weights are averaged at the end (steps after them do not count);
+    ``patience`` the number of epochs without a better BLEU on the dev sentences after which a run
+    stops, 0 for never.
     """
 
     dropout: Dropout = field(default_factory=Dropout)

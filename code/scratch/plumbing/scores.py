@@ -8,7 +8,7 @@ from typing import Any
 from scratch.plumbing import checks
 from scratch.plumbing.everyday import everyday_sentences
 
-__all__ = ["PUBLISHED", "Score", "published_form", "score_everyday", "score_texts"]
+__all__ = ["PUBLISHED", "Score", "corpus_bleu", "published_form", "score_everyday", "score_texts"]
 
 PUBLISHED = "BLEU, published protocol"  # the name of that score wherever scores have names
 
@@ -71,6 +71,13 @@ def score_texts(
     scores["BLEU"] = _score(sacrebleu.BLEU(), found, references)
     scores["chrF2"] = _score(sacrebleu.CHRF(), found, references)
     return scores
+
+
+def corpus_bleu(found: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the "BLEU" of :func:`score_texts` alone, as a number."""
+    import sacrebleu
+
+    return _score(sacrebleu.BLEU(), found, references).value
 
 
 def _score(metric: Any, found: Sequence[str], references: Sequence[Sequence[str]]) -> Score:

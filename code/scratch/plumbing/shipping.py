@@ -1,7 +1,6 @@
 """From finished runs to a model that ships: weights made small, logs, and a card beside them."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from typing import Any
 from scratch.plumbing import checkpoint, checks
 from scratch.plumbing.journal import read_log
 from scratch.plumbing.quantize import STORED_AS, Loss, storage_loss
+from scratch.plumbing.run_folder import LOG, is_finished
+from scratch.plumbing.whole import write_whole
 
 __all__ = ["SHIPPED", "Stage", "read_stages", "seconds_of", "ship", "shorten_log"]
 
-LOG, CHECKPOINT, SHIPPED = "log.jsonl", "checkpoint.safetensors", "shipped.json"
+SHIPPED = "shipped.json"
 FIRST, EVERY = 20, 20  # steps that a shipped log keeps
 
 
@@ -48,7 +49,7 @@ def _read_stage(folder: Path) -> Stage:
     folder = folder.resolve()
     if not (folder / LOG).is_file():
         raise ValueError(f"--run is {str(folder)!r}, expected the folder of a finished run")
-    if (folder / CHECKPOINT).exists() or not (folder / checkpoint.WEIGHTS).exists():
+    if not is_finished(folder):
         raise ValueError(f"{folder} holds a run under way, expected one that has ended")
     lines = read_log(folder / LOG)
     good = len(lines) > 1 and "recipe" in lines[0] and any("step" in line for line in lines[1:])
@@ -57,24 +58,44 @@ def _read_stage(folder: Path) -> Stage:
 
 
 def seconds_of(entries: Sequence[dict[str, Any]]) -> float:
-    """Return how long a run took by its log; the clock of a resumed run begins again at 0."""
-    clock = [entry["seconds"] for entry in entries if "seconds" in entry]
-    ends = [a for a, b in zip(clock, [*clock[1:], 0.0], strict=False) if b < a]
-    return float(sum(ends))
+    """Return how long a run took by its log: the sum over its stretches."""
+    ends = ([e["seconds"] for e in part if "seconds" in e] for part in _stretches(entries))
+    return float(sum(clock[-1] for clock in ends if clock))
+
+
+def _stretches(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Cut a log where the run was resumed.
+
+    There the clock begins again at 0, and a line says so (not in logs older than those lines).
+    """
+    stretches: list[list[dict[str, Any]]] = [[]]
+    clock = 0.0
+    for entry in entries:
+        now = 0.0 if "resumed" in entry else entry.get("seconds", clock)
+        if now < clock:
+            stretches.append([])
+        stretches[-1].append(entry)
+        clock = now
+    return stretches
 
 
 def shorten_log(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the first 20 steps, every 20th, the last, and each line with scores.
+    """Return the first 20 steps, every 20th, and each line that is no step.
 
-    The line before a clock that begins again is kept as well, so :func:`seconds_of` is the same.
+    The first and the last step of each stretch stay as well, so :func:`seconds_of` is the same.
     """
-    clock = [entry.get("seconds") for entry in entries]
-    later = [next((s for s in clock[i + 1 :][:2] if s is not None), 0.0) for i in range(len(clock))]
-    return [
-        entry
-        for entry, now, then in zip(entries, clock, later, strict=True)
-        if now is None or entry["step"] <= FIRST or entry["step"] % EVERY == 0 or then < now
-    ]
+    kept: list[dict[str, Any]] = []
+    for part in _stretches(entries):
+        steps = [entry["step"] for entry in part if "seconds" in entry]
+        kept += [
+            entry
+            for entry in part
+            if "seconds" not in entry
+            or entry["step"] in (steps[0], steps[-1])
+            or entry["step"] <= FIRST
+            or entry["step"] % EVERY == 0
+        ]
+    return kept
 
 
 def ship(
@@ -101,7 +122,7 @@ def ship(
         "hardware": hardware,
         "runs": [stage.folder.name for stage in stages],
     }
-    _write(folder / SHIPPED, json.dumps(about, indent=1) + "\n")
+    write_whole(folder / SHIPPED, json.dumps(about, indent=1) + "\n")
     from scratch.plumbing.card import write_card  # here, because the card reads this module
 
     write_card(folder)
@@ -114,10 +135,6 @@ def _write_logs(folder: Path, stages: Sequence[Stage]) -> None:
         old.unlink(missing_ok=True)
     for number, stage in enumerate(stages, start=1):
         lines = [stage.header, *shorten_log(stage.entries)]
-        _write(folder / f"log-{number}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+        write_whole(
+            folder / f"log-{number}.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+        )

@@ -1,12 +1,13 @@
 """A training state on disk: weights and the optimizer's moments, whole or not there at all."""
 
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
+
+from scratch.plumbing.whole import write_whole
 
 __all__ = ["read_state", "restore", "save_state"]
 
@@ -22,9 +23,7 @@ def save_state(
         tensors[f"model.{name}"] = p.detach().cpu()
         for key, value in optimizer.state.get(p, {}).items():
             tensors[f"optimizer.{name}/{key}"] = value.cpu()
-    unfinished = path.with_suffix(".part")
-    save_file(tensors, unfinished, metadata=metadata)
-    os.replace(unfinished, path)
+    write_whole(path, save(tensors, metadata=metadata))
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -7,7 +7,6 @@ then what the model wrote.  ``--help`` says more.
 
 import argparse
 import json
-import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from scratch.datasets import Batch, Example, batches
 from scratch.plumbing import checks
 from scratch.plumbing.grammar import sample_pairs
+from scratch.plumbing.whole import write_whole
 from scratch.training import (
     StepRecord,
     TrainingConfig,
@@ -196,10 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = VariantRun(options.name, options.seed)
     command = " ".join(["python -m scratch.plumbing.variants_run", *words])
     lines = [run.header(command), *run.lines()]
-    unfinished = path.with_suffix(".part")
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     return 0
 
 

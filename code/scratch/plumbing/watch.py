@@ -5,26 +5,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import sacrebleu
 import torch
 
 from scratch.datasets import batches, encode_pairs
+from scratch.plumbing.scores import corpus_bleu
 from scratch.tokens import Tokenizer
 from scratch.training import batch_loss, count_tokens
 from scratch.transformer import Transformer
 from scratch.translation import translate_ids
 
-__all__ = ["Watch", "corpus_bleu", "dev_loss"]
+__all__ = ["Watch", "dev_loss"]
 
 SENTENCES = 250  # of each dev set are translated, evenly spread; the loss is that of all
 References = Sequence[tuple[str, list[str]]]
-
-
-def corpus_bleu(found: Sequence[str], references: Sequence[list[str]]) -> float:
-    """Return sacrebleu's BLEU of ``found``, each against all of its ``references``."""
-    most = max(map(len, references))
-    columns = [[r[n] if n < len(r) else None for r in references] for n in range(most)]
-    return sacrebleu.corpus_bleu(list(found), columns).score  # type: ignore[arg-type]
 
 
 @torch.inference_mode()
@@ -48,8 +41,16 @@ class Watch:
         self.best, self.since, self.epochs = -1.0, 0, 0
 
     def look(self, model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Return loss and greedy BLEU of each dev set; count the epoch."""
+        """Return what :meth:`measure` does; count the epoch, and remember how good it was."""
         self.epochs += 1
+        found = self.measure(model, tokenizer)
+        mean = sum(found["dev_bleu"].values()) / max(1, len(self.dev))
+        better = mean > self.best
+        self.best, self.since = (mean, 0) if better else (self.best, self.since + 1)
+        return found
+
+    def measure(self, model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Return loss and greedy BLEU of each dev set."""
         # on the processor, in a copy if need be: the search knows no other device
         there = model.output.weight.device.type
         model = model if there == "cpu" else copy.deepcopy(model).cpu()
@@ -58,9 +59,6 @@ class Watch:
         losses = {n: round(dev_loss(model, tokenizer, d), 4) for n, d in self.dev.items()}
         scores = {n: round(_greedy_bleu(model, tokenizer, d), 2) for n, d in self.dev.items()}
         model.train(was_training)
-        mean = sum(scores.values()) / max(1, len(scores))
-        better = mean > self.best
-        self.best, self.since = (mean, 0) if better else (self.best, self.since + 1)
         return {"dev_loss": losses, "dev_bleu": scores}
 
     def has_seen_enough(self) -> bool:
