@@ -142,7 +142,8 @@ $(VENDOR)/.staged: node_modules/.installed Makefile
 RUNTIME := $(addprefix node_modules/,onnxruntime-web/dist/ort-wasm-simd-threaded.wasm \
 	onnxruntime-web/dist/ort.wasm.bundle.min.mjs @huggingface/tokenizers/dist/tokenizers.min.mjs)
 $(MODEL)/manifest.json: $(VENDOR)/.staged code/press/export.py code/press/graphs.py code/press/onnx_writer.py \
-		code/scratch/plumbing/cli.py $(wildcard code/scratch/pretrained/*/model.safetensors)
+		code/press/serve.py code/scratch/plumbing/cli.py $(wildcard $(addprefix \
+		code/scratch/pretrained/*/,model.safetensors config.json tokenizer.json))
 	@$(BIN)/python -m press export $(MODEL) --with $(RUNTIME)
 	@cp node_modules/@huggingface/tokenizers/LICENSE $(MODEL)/tokenizers-LICENSE
 	@touch $@

@@ -7,12 +7,12 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   for (const icon of document.querySelectorAll("button[aria-label] i[title]")) {
     icon.removeAttribute("title");
-    icon.ariaHidden = "true";
+    icon.setAttribute("aria-hidden", "true");
   }
   // The arrow that unfolds a part of the side bar has no text of its own.
   for (const summary of document.querySelectorAll(".bd-sidebar summary")) {
     const name = summary.closest("li")?.querySelector("a")?.textContent.trim();
-    summary.ariaLabel = `Pages of ${name || "this part"}`;
+    summary.setAttribute("aria-label", `Pages of ${name || "this part"}`);
   }
   // A notebook is saved, not shown as text in another tab.
   for (const button of document.querySelectorAll(".btn-download-source-button")) {
@@ -20,8 +20,8 @@ document.addEventListener("DOMContentLoaded", () => {
     button.removeAttribute("target");
   }
   // A list of references holds anchors beside its entries, which a list may not.
-  for (const list of document.querySelectorAll(".citation-list")) list.role = "none";
-  for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.role = "none";
+  for (const list of document.querySelectorAll(".citation-list")) list.setAttribute("role", "none");
+  for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "none");
   // A table or an output that is wider than a phone scrolls by itself, not the page; the keyboard reaches it too.
   for (const table of document.querySelectorAll("article table")) {
     if (table.closest(".table-scroll, .pst-scrollable-table-container")) continue;
@@ -49,7 +49,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const texts = [];
     while (walker.nextNode()) texts.push(walker.currentNode);
     for (const text of texts) {
-      const parts = text.data.split(/(?<=\w[._:/]+)(?=\w)/);
+      const parts = text.data.replace(/(\w[._:/]+)(?=\w)/g, "$1\0").split("\0");
       if (parts.length > 1) text.replaceWith(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
     }
   }

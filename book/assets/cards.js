@@ -23,7 +23,7 @@
       last = last.then(async () => {
         let cards = {};
         given = (found) => { cards = found; };
-        await script(`_static/cards/${page}.js`).catch(() => {});
+        await script(`_static/cards/${page}.js`).catch(() => pages.delete(page)); // to be asked for again
         return cards;
       });
       pages.set(page, last);
@@ -53,6 +53,7 @@
     const key = found.join("#");
     if (!shown.has(key)) {
       const cards = await load(found[0]);
+      if (!pages.has(found[0])) return null;
       const text = Object.hasOwn(cards, found[1]) ? cards[found[1]] : "";
       const box = document.createElement("div");
       box.innerHTML = text;
@@ -83,22 +84,28 @@
     hide();
     link = anchor;
     const box = await content(anchor);
-    if (!box || link !== anchor) return;
+    if (link !== anchor) return;
+    if (!box) {
+      link = null; // so that another try is one
+      return;
+    }
     anchor.removeAttribute("title"); // the browser's own hint would say the same again
     if (!card) {
       card = document.createElement("div");
       card.id = "book-card";
-      card.role = "tooltip";
+      card.setAttribute("role", "tooltip");
       card.addEventListener("pointerenter", () => clearTimeout(waiting));
       card.addEventListener("pointerleave", leave);
       document.body.append(card);
     }
     card.replaceChildren(box);
+    card.style.visibility = "hidden"; // until it has its size, and then its place
     card.hidden = false;
     await typeset(box);
     if (link !== anchor) return;
     anchor.setAttribute("aria-describedby", card.id);
     place(anchor);
+    card.style.visibility = "";
   };
 
   const soon = (action, milliseconds) => { clearTimeout(waiting); waiting = setTimeout(action, milliseconds); };

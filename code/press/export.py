@@ -7,7 +7,6 @@ the browser as in Python.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import shutil
@@ -23,6 +22,7 @@ from torch import Tensor
 from press.book import PressError
 from press.graphs import decoder_graph, encoder_graph
 from press.onnx_writer import Weights
+from press.serve import transferred
 from scratch.plumbing.checkpoint import find_pretrained, load_pretrained
 from scratch.plumbing.quantize import SCALE
 from scratch.transformer import Transformer
@@ -99,19 +99,19 @@ def write_graphs(model: Transformer, weights: Weights, folder: Path) -> None:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return how long a file is, how long when it is compressed on its way, and its SHA-256."""
+    """Return how long a file is, how much of it travels, compressed or not, and its SHA-256."""
     data = path.read_bytes()
     return {
         "bytes": len(data),
-        "compressed": len(gzip.compress(data, 6, mtime=0)),
+        "transferred": transferred(path),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
 
 
 def size_note(files: dict[str, dict[str, Any]]) -> str:
     """Return the sentence of the page that says what pressing Start will load."""
-    runtime = sum(f["compressed"] for n, f in files.items() if n.endswith((".wasm", ".mjs")))
-    total = sum(f["compressed"] for f in files.values())
+    runtime = sum(f["transferred"] for n, f in files.items() if n.endswith((".wasm", ".mjs")))
+    total = sum(f["transferred"] for f in files.values())
     unpacked = sum(f["bytes"] for f in files.values())
     return (
         f'<p class="pg-size">Start loads <strong>{total / MEGA:.1f} MB</strong> '

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # by suffix, because the system's table of types differs from machine to machine
 TYPES = {
@@ -28,21 +28,36 @@ class Compressing(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}  # noqa: RUF012
 
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")  # a browser asks whether what it has is new
+        super().end_headers()
+
     def send_head(self) -> io.BytesIO | BinaryIO | None:
         path = Path(self.translate_path(self.path))
         accepted = "gzip" in self.headers.get("Accept-Encoding", "")
         if not accepted or path.suffix not in TYPES or not path.is_file():
             return super().send_head()
         status = path.stat()
+        changed = self.date_time_string(int(status.st_mtime))
+        if self.headers.get("If-Modified-Since") == changed:
+            self.send_response(HTTPStatus.NOT_MODIFIED)
+            self.end_headers()
+            return None
         body = compressed(path, status.st_mtime_ns)
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", TYPES[path.suffix])
         self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Last-Modified", self.date_time_string(int(status.st_mtime)))
+        self.send_header("Last-Modified", changed)
         self.send_header("Vary", "Accept-Encoding")
         self.end_headers()
         return io.BytesIO(body)
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        try:
+            super().copyfile(source, outputfile)
+        except ConnectionError:  # a browser that has changed its mind
+            self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: a page asks for dozens of files."""
@@ -52,6 +67,12 @@ class Compressing(SimpleHTTPRequestHandler):
 def compressed(path: Path, changed: int) -> bytes:
     """Return the file compressed; ``changed`` is its time, so that a new one is read again."""
     return gzip.compress(path.read_bytes(), LEVEL, mtime=0)
+
+
+def transferred(path: Path) -> int:
+    """Return how many bytes of the file travel to who accepts gzip, here as on GitHub Pages."""
+    status = path.stat()
+    return len(compressed(path, status.st_mtime_ns)) if path.suffix in TYPES else status.st_size
 
 
 def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:

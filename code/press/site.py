@@ -1,12 +1,14 @@
 """What the book adds to the theme of its site, as an extension of Sphinx.
 
 Pages of the reference that stand in no table of contents, buttons that follow one setting, the
-texts of hover cards, and notebooks that say what they need.
+texts of hover cards, scripts that no cache can mix, and notebooks that say what they need.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -31,6 +33,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", name_buttons, priority=LAST)
     app.connect("html-page-context", write_cards, priority=LAST)
     app.connect("html-page-context", bring_figures)
+    app.connect("html-page-context", version_modules)
     app.connect("build-finished", write_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
 
@@ -92,6 +95,27 @@ def bring_figures(app: Any, page: str, template: str, context: Any, tree: Any) -
     if 'data-figure="' in context.get("body", ""):
         app.add_css_file("figures.css")
         app.add_js_file("figures.js")
+
+
+def version_modules(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Give the playground's modules new addresses when one of them changes, as scripts have.
+
+    They import each other by plain names, so a map in the page leads each name to its version.
+    """
+    body = context.get("body", "")
+    found = re.search(r'"([./]*_static/playground/)page\.js"', body)
+    if not found:
+        return
+    files = sorted(Path(app.srcdir, "book", "assets", "playground").iterdir())
+    texts = b"".join(path.name.encode() + path.read_bytes() for path in files)
+    version = hashlib.sha256(texts).hexdigest()[:8]
+    places = {f"{found[1]}{path.name}": f"{found[1]}{path.name}?v={version}" for path in files}
+    for place, versioned in places.items():
+        body = body.replace(f'"{place}"', f'"{versioned}"')
+    imports = {place: at for place, at in places.items() if place.endswith(".js")}
+    text = json.dumps({"imports": imports}, separators=(",", ":"))
+    start = body.index('<script type="module"')
+    context["body"] = f'{body[:start]}<script type="importmap">{text}</script>\n{body[start:]}'
 
 
 def write_cards(app: Any, page: str, template: str, context: Any, tree: Any) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from torch import Tensor
 from press.__main__ import main
 from press.book import PressError
 from press.export import export, size_note, stored_weights, write_graphs
-from scratch.datasets import grammar
+from press.serve import server
 from scratch.plumbing.checkpoint import PRETRAINED, load_pretrained
 from scratch.plumbing.cli import DEFAULT_MODEL
 from scratch.plumbing.quantize import pack, unpack
@@ -99,10 +102,10 @@ def maps_of(model: Transformer, source: list[int], target: list[int]) -> Attenti
         return attention_maps(model, torch.tensor([source]), torch.tensor([target]))
 
 
-def close(found: np.ndarray, expected: Tensor | tuple[Tensor, ...]) -> None:
+def close(found: np.ndarray, expected: Tensor | tuple[Tensor, ...], most: float = 1e-5) -> None:
     if isinstance(expected, tuple):
         expected = torch.stack(expected)
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(found, expected.numpy(), atol=most, rtol=0)
 
 
 def write_small(folder: Path, **changes: Any) -> tuple[Transformer, Exported]:
@@ -122,32 +125,37 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return folder, export(DEFAULT_MODEL, folder)
 
 
-def test_the_shipped_model_writes_the_same_tokens(shipped: tuple[Path, dict[str, Any]]) -> None:
+def test_the_shipped_model_writes_the_same_tokens(
+    shipped: tuple[Path, dict[str, Any]], sentences: list[str]
+) -> None:
     model, tokenizer = load_pretrained(DEFAULT_MODEL)
     exported = Exported(shipped[0])
-    texts = [pair.english_text for pair in grammar().unseen[:60]]
-    sources = [[*tokenizer.encode(text), tokenizer.eos_id] for text in texts]
+    sources = [[*tokenizer.encode(text), tokenizer.eos_id] for text in sentences]
     expected = [h.tokens for h in translate_ids(model, sources, beam_size=1)]
     found = [
         exported.greedy(ids, model.config, int(longest_output(model, torch.tensor([ids]))))
         for ids in sources
     ]
     assert found == expected
-    assert len({tuple(tokens) for tokens in found}) > 50, "the sentences are too much alike"
+    assert len({tuple(tokens) for tokens in found}) > 40, "the sentences are too much alike"
 
 
-def test_the_shipped_model_looks_at_the_same_places(shipped: tuple[Path, dict[str, Any]]) -> None:
+def test_the_shipped_model_looks_at_the_same_places(
+    shipped: tuple[Path, dict[str, Any]], sentences: list[str]
+) -> None:
     model, tokenizer = load_pretrained(DEFAULT_MODEL)
     exported = Exported(shipped[0])
-    for pair in grammar().unseen[:20]:
-        source = [*tokenizer.encode(pair.english_text), tokenizer.eos_id]
-        target = [tokenizer.bos_id, *tokenizer.encode(pair.french_text)]
+    sources = [[*tokenizer.encode(text), tokenizer.eos_id] for text in sentences[:20]]
+    written = translate_ids(model, sources, beam_size=1)
+    for source, output in zip(sources, written, strict=True):
+        target = [tokenizer.bos_id, *output.tokens]
         expected = maps_of(model, source, target)
         memory = exported.read(source)
         found = exported.write(target, memory)
-        close(memory["attention"], expected.encoder)
-        close(found["self_attention"], expected.decoder)
-        close(found["cross_attention"], expected.cross)
+        # two runtimes round differently, and the more the wider the model is
+        close(memory["attention"], expected.encoder, 1e-4)
+        close(found["self_attention"], expected.decoder, 1e-4)
+        close(found["cross_attention"], expected.cross, 1e-4)
         for weights in (memory["attention"], found["self_attention"], found["cross_attention"]):
             np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
 
@@ -277,7 +285,7 @@ def test_the_list_describes_the_files(shipped: tuple[Path, dict[str, Any]]) -> N
         (PRETRAINED / DEFAULT_MODEL / "config.json").read_text()
     )
     for name, file in manifest["files"].items():
-        assert (folder / name).stat().st_size == file["bytes"] >= file["compressed"] > 0
+        assert (folder / name).stat().st_size == file["bytes"] >= file["transferred"] > 0
         assert len(file["sha256"]) == 64
     stored = (PRETRAINED / DEFAULT_MODEL / "model.safetensors").stat().st_size
     weights = manifest["files"]["weights.bin"]["bytes"]
@@ -285,6 +293,26 @@ def test_the_list_describes_the_files(shipped: tuple[Path, dict[str, Any]]) -> N
     assert manifest["files"]["decoder.onnx"]["bytes"] < 200_000, "the weights stand beside it"
     for name in ("encoder", "decoder"):
         onnx.checker.check_model(folder / f"{name}.onnx", full_check=True)
+
+
+def test_what_the_list_says_is_what_is_transferred(shipped: tuple[Path, dict[str, Any]]) -> None:
+    folder, manifest = shipped
+    (folder / "index.html").write_text("x")
+    with server(folder) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        for name, file in manifest["files"].items():
+            request = urllib.request.Request(f"http://127.0.0.1:{running.server_port}/{name}")
+            request.add_header("Accept-Encoding", "gzip")
+            with urllib.request.urlopen(request) as answer:
+                assert int(answer.headers["Content-Length"]) == file["transferred"], name
+                assert len(answer.read()) == file["transferred"], name
+                assert answer.headers["Cache-Control"] == "no-cache"
+            request.add_header("If-Modified-Since", answer.headers["Last-Modified"])
+            with pytest.raises(urllib.error.HTTPError, match="304"):
+                urllib.request.urlopen(request)
+        running.shutdown()
+    smaller = {name for name, f in manifest["files"].items() if f["transferred"] < f["bytes"]}
+    assert smaller == {"tokenizer.json"}, "weights and graphs travel as they are"
 
 
 def test_an_export_is_the_same_bytes_each_time(
@@ -299,8 +327,8 @@ def test_files_of_the_runtime_travel_along(tmp_path: Path) -> None:
     manifest = export(DEFAULT_MODEL, tmp_path / "out", [runtime])
     assert (tmp_path / "out" / "runtime.wasm").read_bytes() == runtime.read_bytes()
     assert manifest["files"]["runtime.wasm"]["bytes"] == 5_000_000
-    note = size_note({"weights.bin": {"bytes": 9_000_000, "compressed": 2_000_000},
-                      "a.wasm": {"bytes": 4_000_000, "compressed": 1_000_000}})  # fmt: skip
+    note = size_note({"weights.bin": {"bytes": 9_000_000, "transferred": 2_000_000},
+                      "a.wasm": {"bytes": 4_000_000, "transferred": 1_000_000}})  # fmt: skip
     assert "<strong>3.0 MB</strong>" in note and "(13 MB" in note and "2.0 MB are the model" in note
 
 

@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
+from press.site import version_modules
 from scratch.attention import scaled_dot_product_attention
 from scratch.positional import sinusoidal_table
 
@@ -104,6 +106,32 @@ def test_every_icon_is_drawn(open_page: Callable[[str], Page]) -> None:
         .filter(e => !getComputedStyle(e).maskImage.startsWith("url(")).map(e => e.className)""")
     assert blank == []
     assert page.locator("i.fa-solid, i.fas").count() > 8
+
+
+def test_modules_have_new_addresses_when_one_of_them_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "book" / "assets" / "playground"
+    folder.mkdir(parents=True)
+    (folder / "page.js").write_text("one")
+    (folder / "look.css").write_text("two")
+    place = "../_static/playground"
+    body = f'<link href="{place}/look.css"><script type="module" src="{place}/page.js"></script>'
+
+    def versioned() -> str:
+        context = {"body": body}
+        version_modules(SimpleNamespace(srcdir=tmp_path), "book/playground", "", context, None)
+        return context["body"]
+
+    first = versioned()
+    (found,) = set(re.findall(r"\?v=([0-9a-f]{8})", first))
+    imports = json.loads(first.split('<script type="importmap">')[1].split("</script>")[0])
+    assert imports == {"imports": {f"{place}/page.js": f"{place}/page.js?v={found}"}}
+    assert first.index("importmap") < first.index('type="module"')
+    assert first.count(f"look.css?v={found}") == 1 and f'src="{place}/page.js?v={found}"' in first
+    (folder / "look.css").write_text("three")
+    assert versioned() != first == versioned().replace(versioned().split("?v=")[1][:8], found)
+    context = {"body": "<p>no module</p>"}
+    version_modules(SimpleNamespace(srcdir=tmp_path), "book/index", "", context, None)
+    assert context == {"body": "<p>no module</p>"}
 
 
 # -- buttons ---------------------------------------------------------------------------------------
@@ -240,6 +268,12 @@ def test_a_link_shows_what_it_leads_to(
     expect(card).to_have_role("tooltip")
     box = card.bounding_box()
     assert box and box["x"] >= 0 and box["x"] + box["width"] <= 1280
+    at = anchor.bounding_box()
+    assert (
+        at
+        and min(abs(box["y"] - at["y"] - at["height"]), abs(box["y"] + box["height"] - at["y"]))
+        < 40
+    )
     card.hover()  # the pointer may go there and the card stays
     page.wait_for_timeout(400)
     expect(card).to_be_visible()
@@ -291,6 +325,50 @@ def test_every_card_that_a_chapter_may_ask_for_is_there(root: Path, pages: list[
                 missing.append(f"{name}: {href}")
     assert seen > 300
     assert missing == []
+
+
+def test_a_card_that_did_not_arrive_is_asked_for_again(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    tried: list[str] = []
+
+    def lose(route: Route) -> None:
+        tried.append(route.request.url)
+        route.abort()
+
+    page.route("**/_static/cards/**", lose)
+    link = page.locator("article a[href*='#term-softmax']").first
+    link.hover()
+    page.wait_for_timeout(600)
+    expect(page.locator("#book-card")).to_have_count(0)
+    page.unroute("**/_static/cards/**")
+    expect(card_of(page, link)).to_contain_text("positive weights that sum to 1")
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_open_card_is_accessible(
+    browser: Browser, address: str, root: Path, scheme: Any
+) -> None:
+    context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{address}/{CHAPTER}", wait_until="load")
+    expect(card_of(page, page.locator("article a[href*='#term-softmax']").first)).to_be_visible()
+    page.add_script_tag(path=root / "node_modules/axe-core/axe.min.js")
+    found = page.evaluate("""async () => (await axe.run()).violations
+        .filter(v => ["serious", "critical"].includes(v.impact))
+        .flatMap(v => v.nodes.map(n => [v.id, n.html, n.failureSummary]))""")
+    expect(page.locator("#book-card")).to_be_visible()
+    assert found == []
+    context.close()
+
+
+def test_a_long_name_breaks_where_its_words_end(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/api/scratch.attention.html")
+    parts = page.locator("article h1").first.evaluate(
+        """h1 => [...h1.querySelectorAll("wbr")].map(
+            e => [e.previousSibling.data, e.nextSibling.data])"""
+    )
+    assert parts == [["scratch.", "attention"]]
 
 
 # -- from disk -------------------------------------------------------------------------------------

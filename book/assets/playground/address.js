@@ -2,16 +2,31 @@
 
 const DEFAULTS = { s: "", by: "greedy", beam: "4", alpha: "0.6", t: "1", seed: "1", off: "" };
 
+// The one form of an address for `input`: known names in one order, nothing that goes without saying.
+export function addressOf(input) {
+  const kept = Object.keys(DEFAULTS).filter((name) => name === "s" || String(input[name] ?? DEFAULTS[name]) !== DEFAULTS[name]);
+  return `#${new URLSearchParams(kept.map((name) => [name, input[name] ?? DEFAULTS[name]]))}`;
+}
+
 // What the address says, or null where it says nothing of a sentence: a heading's anchor, for example.
 export function readAddress() {
   const found = new URLSearchParams(location.hash.slice(1));
-  return found.has("s") ? { ...DEFAULTS, ...Object.fromEntries(found) } : null;
+  if (!found.has("s")) return null;
+  return Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, found.get(name) ?? DEFAULTS[name]]));
 }
 
-export function writeAddress(input) {
-  const kept = Object.entries(input).filter(([name, value]) => name === "s" || String(value) !== DEFAULTS[name]);
-  const hash = `#${new URLSearchParams(kept)}`;
-  if (hash === location.hash) return;
-  // the first sentence takes the place of the page as it was opened; each later one follows
-  history[readAddress() ? "pushState" : "replaceState"](null, "", hash);
+// A new input is a new place in the history, unless it `replace`s one; another form of the same is not.
+export function writeAddress(input, replace) {
+  const address = addressOf(input);
+  const now = readAddress();
+  if (!now || replace || addressOf(now) === address) {
+    history.replaceState(null, "", address);
+  } else {
+    history.replaceState(null, ""); // the place that is left remembers what was sent, not what was typed since
+    history.pushState(null, "", address);
+  }
 }
+
+// What has been typed and not been sent, or was sent before the address became a heading's.
+export const remember = (input) => history.replaceState({ input }, "");
+export const remembered = (place = history.state) => place?.input ?? null;

@@ -12,28 +12,31 @@ export class AlignmentFigure {
   }
 
   // `map` (rows, columns) between words; `links` says whether to draw links while no word is chosen.
-  show(map, { rows, columns, names, links }) {
-    Object.assign(this, { map, rows, columns, chosen: null });
+  show(map, { rows, columns, links }) {
+    Object.assign(this, { map, rows, columns, focused: null });
     this.resting = links ? linksBothWays(map).map(([r, c]) => [r, c, 1]) : this.all();
     this.svg = drawing("svg", { height: HEIGHT, "aria-hidden": "true" });
-    this.top = this.line("columns", columns, names.columns);
-    this.bottom = this.line("rows", rows, names.rows);
+    this.top = this.line("columns", columns);
+    this.bottom = this.line("rows", rows);
     this.note = element("p", { className: "pg-note" });
     this.idle = links
       ? "Lines join each word with the one that it looks at most, both ways. Point at a word, or go to it with the Tab key, for all its weights."
       : "The darker a line, the larger the weight. Point at a word, or go to it with the Tab key, to see its lines alone.";
     const canvas = element("div", { className: "pg-canvas" }, this.top, this.svg, this.bottom);
-    const scroll = element("div", { className: "pg-scroll pg-words-box" }, canvas);
-    this.box.replaceChildren(scroll, this.note);
+    this.box.replaceChildren(element("div", { className: "pg-scroll" }, canvas), this.note);
     this.choose(null);
   }
 
-  line(side, words, name) {
-    const made = element("ol", { className: `pg-words pg-${side}`, ariaLabel: name });
+  line(side, { words, name, lang }) {
+    const made = element("ol", { className: `pg-words pg-${side}`, "aria-label": name, lang });
     words.forEach((word, i) => {
       const button = element("button", { type: "button" }, word);
-      for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => this.choose({ side, i }));
-      for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => this.choose(null));
+      const focus = (chosen) => this.choose((this.focused = chosen));
+      button.addEventListener("pointerenter", () => this.choose({ side, i }));
+      button.addEventListener("pointerleave", () => this.choose(this.focused));
+      button.addEventListener("focus", () => focus({ side, i }));
+      button.addEventListener("blur", () => focus(null));
+      button.addEventListener("click", () => button.focus()); // a tap focuses in some browsers only
       made.append(element("li", {}, button));
     });
     return made;
@@ -44,7 +47,6 @@ export class AlignmentFigure {
   }
 
   choose(chosen) {
-    this.chosen = chosen;
     const of = ([r, c]) => (chosen?.side === "rows" ? r : c) === chosen?.i;
     this.drawn = chosen ? this.all().filter(of) : this.resting;
     this.redraw();
@@ -56,16 +58,17 @@ export class AlignmentFigure {
         item.firstChild.classList.toggle("pg-chosen", Boolean(chosen) && list !== other && i === chosen.i);
       });
     }
-    this.note.textContent = chosen ? this.sentence(chosen) : this.idle;
+    this.note.replaceChildren(...(chosen ? this.sentence(chosen) : [this.idle]));
   }
 
-  // What a focused word looks at, in words.
+  // What a chosen word looks at, in words.
   sentence({ side, i }) {
     const [from, to] = side === "rows" ? [this.rows, this.columns] : [this.columns, this.rows];
-    const most = this.drawn.map(([r, c, w]) => [to[side === "rows" ? c : r], w]).sort((a, b) => b[1] - a[1]).slice(0, 4);
-    const list = most.map(([word, w]) => `${word} ${percent(w)}`).join(", ");
-    const verb = side === "rows" ? "looks at" : "is looked at by";
-    return list ? `${from[i]} ${verb}: ${list}.` : `${from[i]}: no weight above ${percent(FAINT)}.`;
+    const word = ({ words, lang }, n) => element("span", { lang }, words[n]);
+    const most = this.drawn.map(([r, c, w]) => [side === "rows" ? c : r, w]).sort((a, b) => b[1] - a[1]).slice(0, 4);
+    if (!most.length) return [word(from, i), `: no weight above ${percent(FAINT)}.`];
+    const list = most.flatMap(([n, w], place) => [place ? ", " : "", word(to, n), ` ${percent(w)}`]);
+    return [word(from, i), side === "rows" ? " looks at: " : " is looked at by: ", ...list, "."];
   }
 
   redraw() {

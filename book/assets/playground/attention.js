@@ -21,7 +21,7 @@ export class AttentionView {
     box.replaceChildren(this.pickers, this.figure.box, this.map);
     for (const select of [this.kind, this.layer, this.head]) {
       select.addEventListener("change", () => {
-        if (select === this.kind) this.fillLayers();
+        if (select === this.kind) this.fillLayers(false);
         this.draw();
       });
     }
@@ -34,19 +34,18 @@ export class AttentionView {
     this.kind.replaceChildren(...Object.entries(kinds).map(([name, kind]) => option(name, kind.title)));
     if (kinds[before]) this.kind.value = before;
     this.pickers.classList.toggle("pg-one-kind", Object.keys(kinds).length === 1);
-    this.fillLayers();
+    this.fillLayers(true);
     this.draw();
   }
 
-  // The last layer and the mean of the heads: where the book reads alignments.
-  fillLayers() {
+  // The last layer and the mean of the heads, where the book reads alignments, unless others are chosen: `keep` the layer?
+  fillLayers(keep) {
     const { maps } = this.kinds[this.kind.value];
-    const fill = (select, n, what, first) => {
-      const kept = select.value;
+    const fill = (select, n, what, first, kept = select.value) => {
       select.replaceChildren(...Array.from({ length: n }, (_, i) => option(i, `${what} ${i + 1}`)), option("mean", `mean of all`));
       select.value = [...select.options].some((o) => o.value === kept) ? kept : String(first);
     };
-    fill(this.layer, maps.layers, "layer", maps.layers - 1);
+    fill(this.layer, maps.layers, "layer", maps.layers - 1, keep ? undefined : "");
     fill(this.head, maps.heads, "head", "mean");
   }
 
@@ -57,12 +56,9 @@ export class AttentionView {
     const where = `${this.layer.selectedOptions[0].text}, ${this.head.selectedOptions[0].text}`
       .replace("mean of all, mean of all", "mean of all layers and heads")
       .replace(/^mean of all,/, "mean of all layers,").replace(/, mean of all$/, ", mean of all heads");
-    this.figure.show(wordMap(map, rows.groups, columns.groups), {
-      rows: rows.words, columns: columns.words, links: kind.links,
-      names: { rows: rows.name, columns: columns.name },
-    });
+    this.figure.show(wordMap(map, rows.groups, columns.groups), { rows, columns, links: kind.links });
     this.map.replaceChildren(heatMap(map, {
-      rows: rows.labels, columns: columns.labels, corner: "%",
+      rows, columns, corner: "%",
       caption: `${kind.title}, ${where}: each row says, in per cent, where ${kind.subject} looks.`,
     }));
   }

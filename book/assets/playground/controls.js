@@ -48,15 +48,11 @@ export class Controls {
     throw new Refused(`The ${field.dataset.name} is ${field.value || "empty"}, expected a ${whole ? "whole " : ""}number from ${low} to ${high}.`);
   }
 
-  get alpha() {
-    return this.number("alpha", 0, 10);
-  }
-
   // The chosen search with its settings: (model, memory, on, limit, watch) => a hypothesis.
   get search() {
     const { by } = this.values;
     if (by === "beam") {
-      const settings = { size: this.number("beam", 1, 20, true), alpha: this.alpha };
+      const settings = { size: this.number("beam", 1, 20, true), alpha: this.number("alpha", 0, 10) };
       return (model, memory, on, limit, watch) => beamSearch(model, memory, on, limit, settings, watch);
     }
     if (by === "sample") {

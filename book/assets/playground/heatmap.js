@@ -1,16 +1,16 @@
 // A heat map that is a table: who cannot see the colours reads, or hears, the numbers.
 import { element, scrolling } from "./dom.js";
 
-// `map` has a row for each label of `rows`, a column for each of `columns`; weights from 0 to 1.
+// `map` has a row for each label of `rows`, a column for each of `columns`, which say their language; weights from 0 to 1.
 export function heatMap(map, { rows, columns, caption, corner }) {
   const head = element("tr", {}, element("td", { className: "pg-corner" }, corner),
-    ...columns.map((label) => element("th", { scope: "col" }, element("span", {}, label))));
+    ...columns.labels.map((label) => element("th", { scope: "col", lang: columns.lang }, element("span", {}, label))));
   const body = map.map((weights, r) => element("tr", {},
-    element("th", { scope: "row" }, rows[r]),
+    element("th", { scope: "row", lang: rows.lang }, rows.labels[r]),
     ...weights.map((weight) => cell(weight))));
   const table = element("table", { className: "pg-map" },
     element("thead", {}, head), element("tbody", {}, ...body));
-  table.classList.toggle("pg-dense", columns.length > 14);
+  table.classList.toggle("pg-dense", columns.labels.length > 14);
   table.addEventListener("pointerover", (event) => cross(table, event.target.closest("td, th")));
   table.addEventListener("pointerleave", () => cross(table, null));
   return scrolling(table, caption);
@@ -21,8 +21,8 @@ function cell(weight) {
   made.style.setProperty("--weight", weight.toFixed(4));
   made.classList.toggle("pg-zero", weight < 0.005);
   // numbers stay legible on their colour: in the light a dark cell begins later than in the dark
-  made.classList.toggle("pg-over-light", weight > 0.8);
-  made.classList.toggle("pg-over-dark", weight > 0.55);
+  made.classList.toggle("pg-over-light", weight > 0.82);
+  made.classList.toggle("pg-over-dark", weight > 0.58);
   return made;
 }
 

@@ -23,8 +23,8 @@ async function open(url, options) {
   return response;
 }
 
-export async function loadList(url) {
-  const response = await open(url, { cache: "no-cache" });
+export async function loadList(url, signal) {
+  const response = await open(url, { cache: "no-cache", signal });
   try {
     return await response.json();
   } catch {
@@ -32,12 +32,12 @@ export async function loadList(url) {
   }
 }
 
-// Returns the bytes of one file of the list; `arrived` is told of each piece.
-export async function loadFile(url, expected, arrived, again) {
+// Returns the bytes of one file of the list; `arrived` is told of each piece, `options` are those of fetch.
+export async function loadFile(url, expected, arrived, options) {
   // A new version of a file has a new address, so no cache can mix two versions.
   url.searchParams.set("v", expected.sha256.slice(0, 12));
   const name = url.pathname.split("/").pop();
-  const response = await open(url, { cache: again ? "reload" : "default" });
+  const response = await open(url, options);
   const bytes = new Uint8Array(expected.bytes);
   const reader = response.body.getReader();
   let length = 0;

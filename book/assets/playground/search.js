@@ -5,19 +5,35 @@ export const longestOutput = (config, sourceLength) => Math.min(2 * sourceLength
 // Wu et al. (2016), equation 14: what a log-probability of `length` tokens is divided by.
 export const gnmtPenalty = (length, alpha) => ((5 + length) / 6) ** alpha;
 
+// What is taken from each of `size` numbers to make log-probabilities of them: the logarithm of the sum of their powers.
+function logSum(numbers, first, size) {
+  let largest = -Infinity;
+  for (let i = first; i < first + size; i++) if (numbers[i] > largest) largest = numbers[i];
+  let sum = 0;
+  for (let i = first; i < first + size; i++) sum += Math.exp(numbers[i] - largest);
+  return largest + Math.log(sum);
+}
+
 // Log-probabilities of what follows row `row` of the logits: <pad> and <bos> never do, and after
 // `last` tokens only <eos> can.
-export function nextLogProbs(logits, row, config, last = false) {
-  const size = config.vocab_size;
-  const scores = logits.data.subarray(row * size, (row + 1) * size);
-  let largest = -Infinity;
-  for (const score of scores) if (score > largest) largest = score;
-  let sum = 0;
-  for (const score of scores) sum += Math.exp(score - largest);
-  const shift = largest + Math.log(sum);
-  const found = Float64Array.from(scores, (score) => score - shift);
-  if (last) for (let id = 0; id < size; id++) if (id !== config.eos_id) found[id] = -Infinity;
-  found[config.pad_id] = found[config.bos_id] = -Infinity;
+export function nextLogProbs({ data }, row, { vocab_size: size, pad_id, bos_id, eos_id }, last = false) {
+  const first = row * size;
+  const shift = logSum(data, first, size);
+  const found = new Float64Array(size).fill(-Infinity);
+  for (let id = 0; id < size; id++) if (!last || id === eos_id) found[id] = data[first + id] - shift;
+  found[pad_id] = found[bos_id] = -Infinity;
+  return found;
+}
+
+// The log-probability of one token after row `row`.
+export const logProbOf = ({ data }, row, id, { vocab_size: size }) => data[row * size + id] - logSum(data, row * size, size);
+
+// The distribution that dividing the logits by `temperature` makes of this one.
+export function temper(logProbs, temperature) {
+  const found = new Float64Array(logProbs.length);
+  for (let id = 0; id < found.length; id++) found[id] = logProbs[id] / temperature;
+  const shift = logSum(found, 0, found.length);
+  for (let id = 0; id < found.length; id++) found[id] -= shift;
   return found;
 }
 
@@ -45,39 +61,41 @@ export function generator(seed) {
   };
 }
 
-// Draws from the distribution that dividing the logits by `temperature` makes of this one.
-export function draw(logProbs, temperature, random) {
-  const top = logProbs[best(logProbs, 1)[0]];
-  const weights = logProbs.map((p) => Math.exp((p - top) / temperature));
-  let left = random() * weights.reduce((sum, weight) => sum + weight, 0);
-  const found = weights.findIndex((weight) => weight > 0 && (left -= weight) <= 0);
-  return found < 0 ? weights.findLastIndex((weight) => weight > 0) : found; // rounding, at the very end
+export function draw(logProbs, random) {
+  let left = random();
+  let found = 0;
+  for (let id = 0; id < logProbs.length && left >= 0; id++) {
+    const p = Math.exp(logProbs[id]);
+    if (p > 0) found = id; // at the very end, where rounding leaves something, the last that is possible
+    left -= p;
+  }
+  return found;
 }
 
-// One token at a time; `choose` picks it.  `watch` is shown each step and may stop the search.
-async function oneByOne(model, memory, on, limit, choose, watch) {
+// One token at a time; `choose` picks it from what `see` makes of the model's log-probabilities.
+// `watch` is shown each step and may stop the search.
+async function oneByOne(model, memory, on, limit, watch, choose, see = (logProbs) => logProbs) {
   const { config } = model;
   const tokens = [config.bos_id];
   let cache = null;
-  let logProb = 0;
   while (true) {
     const step = await model.write([[tokens.at(-1)]], memory, on, cache);
     cache = step.cache;
-    const logProbs = nextLogProbs(step.logits, 0, config, tokens.length >= limit);
-    const token = choose(logProbs);
-    logProb += logProbs[token];
-    tokens.push(token);
+    const logProbs = see(nextLogProbs(step.logits, 0, config, tokens.length >= limit));
+    tokens.push(choose(logProbs));
     await watch(tokens.slice(1), logProbs);
-    if (token === config.eos_id) return { tokens: tokens.slice(1, -1), logProb, score: logProb };
+    if (tokens.at(-1) === config.eos_id) return { tokens: tokens.slice(1, -1) };
   }
 }
 
 export const greedySearch = (model, memory, on, limit, watch) =>
-  oneByOne(model, memory, on, limit, (logProbs) => best(logProbs, 1)[0], watch);
+  oneByOne(model, memory, on, limit, watch, (logProbs) => best(logProbs, 1)[0]);
 
-export function sample(model, memory, on, limit, { temperature, seed }, watch) {
+export async function sample(model, memory, on, limit, { temperature, seed }, watch) {
   const random = generator(seed);
-  return oneByOne(model, memory, on, limit, (logProbs) => draw(logProbs, temperature, random), watch);
+  const found = await oneByOne(model, memory, on, limit, watch,
+    (logProbs) => draw(logProbs, random), (logProbs) => temper(logProbs, temperature));
+  return { ...found, temperature };
 }
 
 // Keeps the `size` best outputs at each step; of those that have ended the best score wins.
@@ -109,5 +127,5 @@ export async function beamSearch(model, memory, on, limit, { size, alpha }, watc
     if (beams.length) await watch(beams[0].tokens.slice(1), null);
   }
   ended.sort((a, b) => b.score - a.score); // stable: of equals the one that ended first
-  return { ...ended[0], ended };
+  return { ...ended[0], ended, alpha };
 }

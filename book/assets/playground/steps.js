@@ -6,26 +6,27 @@ const SHOWN = 5;
 
 // What a step needs to be drawn: candidates with their probabilities, and which was taken.
 export function stepOf(logProbs, token) {
-  const candidates = best(logProbs, SHOWN).map((id) => ({ id, p: Math.exp(logProbs[id]) }));
+  const candidates = best(logProbs, SHOWN).map((id) => ({ id, p: Math.exp(logProbs[id]) })).filter(({ p }) => p > 0);
   return { token, p: Math.exp(logProbs[token]), candidates };
 }
 
-export function stepsTable(steps, pieces) {
+// `temperature` is that of a sample; its probabilities are those that were drawn from.
+export function stepsTable(steps, pieces, temperature) {
   const titles = ["step", "writes", ...Array.from({ length: SHOWN }, (_, i) => (i ? `${i + 1}.` : "most probable"))];
   const table = element("table", { className: "pg-steps" }, headed(titles),
     element("tbody", {}, ...steps.map((step, i) => stepRow(step, i, pieces))));
-  return scrolling(table, "The five most probable next tokens at each step. A dot stands for a space; the token that was written is framed.");
+  const drawn = temperature ? `, with the probabilities that they are drawn with at temperature ${temperature}` : "";
+  return scrolling(table, `The five most probable next tokens at each step${drawn}. A dot stands for a space; the token that was written is framed.`);
 }
 
 export function stepRow(step, number, pieces) {
-  const [written] = pieces([step.token]);
+  const token = (id, p) => [element("span", { lang: "fr" }, visible(pieces([id])[0])), element("small", {}, percent(p))];
   return element("tr", {},
     element("td", {}, String(number + 1)),
-    element("th", { scope: "row" }, visible(written), element("small", {}, percent(step.p))),
-    ...step.candidates.map((candidate) => {
-      const made = element("td", { className: candidate.id === step.token ? "pg-taken" : "" },
-        element("span", {}, visible(pieces([candidate.id])[0])), element("small", {}, percent(candidate.p)));
-      made.style.setProperty("--weight", candidate.p.toFixed(4));
+    element("th", { scope: "row" }, ...token(step.token, step.p)),
+    ...step.candidates.map(({ id, p }) => {
+      const made = element("td", { className: id === step.token ? "pg-taken" : "" }, ...token(id, p));
+      made.style.setProperty("--weight", p.toFixed(4));
       return made;
     }));
 }

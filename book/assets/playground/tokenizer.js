@@ -42,7 +42,7 @@ export class BookTokenizer {
   // Positions grouped by the word they spell: [[0], [1, 2], ...], as scratch.alignment.words_of.
   words(ids) {
     const pieces = this.pieces(ids);
-    const owner = this.owners(ids);
+    const owner = this.owners(ids, pieces);
     const groups = [];
     ids.forEach((_, i) => {
       const hyphen = i > 0 && (pieces[i] === "-" || pieces[i - 1] === "-"); // est-ce is one word here
@@ -53,10 +53,16 @@ export class BookTokenizer {
   }
 
   // The number of the word in which each token begins; a token's name has one sign for each byte.
-  owners(ids) {
+  owners(ids, pieces) {
     const bytes = (text) => new TextEncoder().encode(text).length;
+    const text = this.raw(ids);
+    if (bytes(text) !== ids.reduce((sum, id) => sum + this.names[id].length, 0)) {
+      // bytes that spell nothing, as a model may write them: then a word is what a space begins
+      let word = 0;
+      return pieces.map((piece) => (piece.startsWith(" ") ? ++word : word));
+    }
     const ends = [];
-    for (const [word] of this.raw(ids).matchAll(this.word)) ends.push((ends.at(-1) ?? 0) + bytes(word));
+    for (const [word] of text.matchAll(this.word)) ends.push((ends.at(-1) ?? 0) + bytes(word));
     let place = 0;
     return ids.map((id) => {
       const word = ends.findIndex((end) => place < end);
