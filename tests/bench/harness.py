@@ -124,7 +124,7 @@ def _processor() -> str:
     return "{}, family {}, model {}, stepping {}".format(*names)
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column stands left, the others right."""
-    lines = [list(head), [":--", *["--:"] * (len(head) - 1)], *map(list, rows)]
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str = "--:") -> str:
+    """Return a Markdown table; the first column stands left, the others as ``numbers`` says."""
+    lines = [list(head), [":--", *[numbers] * (len(head) - 1)], *map(list, rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

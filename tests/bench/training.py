@@ -154,4 +154,4 @@ def _machine_table(results: dict[str, Any]) -> str:
     ]
     if "real" in results:
         rows.append(["Padding in the real batches", f"{100 * results['real']['padding']:.0f} %"])
-    return harness.markdown(["What", "Here"], rows)
+    return harness.markdown(["What", "Here"], rows, numbers=":--")

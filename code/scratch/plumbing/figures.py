@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -20,9 +20,7 @@ from torch import Tensor
 from scratch.alignment import words_of
 from scratch.plumbing import checks
 from scratch.tokens import Tokenizer
-
-if TYPE_CHECKING:
-    from scratch.translation import Translation
+from scratch.translation import Translation
 
 __all__ = ["attention_figure", "heat_map", "save_attention", "use_book_style", "written_attention"]
 

@@ -19,7 +19,7 @@ def input_lines(stream: BinaryIO) -> Iterator[str]:
     """Yield the lines of ``stream`` as they come; a line ends at a newline and nowhere else.
 
     A byte order mark at the beginning is none of the text.  Raises ValueError, naming the line,
-    for one that is not UTF-8 or has :data:`MOST_BYTES` or more.
+    for one that is not UTF-8 or has 100,000 bytes or more.
     """
     pieces = iter(lambda: stream.readline(MOST_BYTES + 1), b"")
     for number, line in enumerate(pieces, start=1):
