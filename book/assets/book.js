@@ -38,7 +38,7 @@ document.addEventListener("DOMContentLoaded", () => {
     box.append(image);
     const measure = () => {
       box.style.setProperty("--natural", `${image.naturalWidth}px`);
-      reach();
+      reach(box);
     };
     if (image.complete) measure();
     else image.addEventListener("load", measure);
@@ -64,11 +64,10 @@ document.addEventListener("DOMContentLoaded", () => {
     formula.replaceWith(pair);
     pair.append(formula, after);
   }
-  function reach() {
-    for (const box of document.querySelectorAll(SCROLL)) {
-      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-    }
+  function reach(box) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
-  reach();
-  addEventListener("resize", reach);
+  const reachAll = () => document.querySelectorAll(SCROLL).forEach(reach);
+  reachAll();
+  addEventListener("resize", reachAll);
 });

@@ -30,11 +30,9 @@ class Changes:
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return ``recipe`` with the changes made.  Raises ValueError for impossible ones."""
-        wanted = {"max_tokens": self.batch_size, "steps": self.steps, "seed": self.seed}
-        wanted |= {"accumulate": self.accumulate}
-        made: dict[str, Any] = {name: n for name, n in wanted.items() if n is not None}
-        if self.peak_rate is not None:
-            made["peak_rate"] = self.peak_rate
+        wanted: dict[str, Any] = {"max_tokens": self.batch_size, "steps": self.steps}
+        wanted |= {"seed": self.seed, "accumulate": self.accumulate, "peak_rate": self.peak_rate}
+        made = {name: value for name, value in wanted.items() if value is not None}
         corpus = recipe.corpus if self.tsv is None else TSV + self.tsv
         training, extras = replace(recipe.training, **made), self._extras(recipe.extras)
         return replace(recipe, corpus=corpus, training=training, extras=extras)

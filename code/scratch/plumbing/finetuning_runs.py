@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import sacrebleu
 import torch
 
 from scratch.datasets import encode_pairs, grammar
@@ -19,6 +18,7 @@ from scratch.finetuning import adapt, add_adapters, merge_adapters, train_only
 from scratch.plumbing import checks
 from scratch.plumbing.checkpoint import load_pretrained
 from scratch.plumbing.recipes_domain import recipe_pairs
+from scratch.plumbing.scores import corpus_bleu
 from scratch.tokens import Tokenizer
 from scratch.training import StepRecord, TrainingConfig
 from scratch.transformer import Transformer, count_parameters
@@ -64,7 +64,7 @@ def bleu(model: Transformer, tokenizer: Tokenizer, pairs: Pairs) -> float:
     sources = [example.source for example in encode_pairs(pairs, tokenizer)]
     found = translate_ids(model, sources, beam_size=1)
     texts = [tokenizer.decode(hypothesis.tokens) for hypothesis in found]
-    return sacrebleu.corpus_bleu(texts, [[french for _, french in pairs]]).score
+    return corpus_bleu(texts, [[french] for _, french in pairs])
 
 
 @functools.cache  # which takes seconds to make
