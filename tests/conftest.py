@@ -35,10 +35,6 @@ CAPTIONS = [
 @pytest.fixture(scope="session")
 def sentences() -> list[str]:
     """Fifty English sentences of the kinds that the default model has learned from."""
-    from scratch.datasets import grammar
-    from scratch.plumbing.cli import DEFAULT_MODEL
     from scratch.plumbing.everyday import everyday_sentences
 
-    if DEFAULT_MODEL.startswith("grammar"):
-        return [pair.english_text for pair in grammar().unseen[:50]]
     return [sentence.english for sentence in everyday_sentences()] + CAPTIONS

@@ -16,6 +16,7 @@ from scratch.transformer import Transformer, attention_maps
 __all__ = [
     "Links",
     "alignment_error_rate",
+    "between_words",
     "diagonal_links",
     "ibm1_scores",
     "links_both_ways",
@@ -25,6 +26,7 @@ __all__ = [
     "words_of",
 ]
 
+CONTRACTED = ("t", "s", "m", "d", "re", "ve", "ll")  # what follows the apostrophe in English
 Links = frozenset[tuple[int, int]]  # pairs (source word, target word), counted from 0
 
 
@@ -37,14 +39,31 @@ def words_of(tokenizer: Tokenizer, ids: Sequence[int]) -> list[list[int]]:
     good = encoding.ids == list(ids) and len(ids) > 0
     checks.require(good, f"ids is {list(ids)}, expected what encode returns for a text")
     pieces, words = tokenizer.pieces(ids), encoding.word_ids
+    spelled: dict[int | None, str] = defaultdict(str)
+    for word, piece in zip(words, pieces, strict=True):
+        spelled[word] += piece
     groups = [[0]]
     for i in range(1, len(ids)):
-        hyphenated = "-" in (pieces[i], pieces[i - 1])  # est-ce: three words to the tokenizer
-        if words[i] == words[i - 1] or hyphenated:
+        # to the tokenizer, est-ce is three words and don't is two, like l'homme
+        hyphenated = "-" in (pieces[i], pieces[i - 1])
+        contracted = pieces[i - 1].endswith("'") and spelled[words[i]] in CONTRACTED
+        if words[i] == words[i - 1] or hyphenated or contracted:
             groups[-1].append(i)
         else:
             groups.append([i])
     return groups
+
+
+def between_words(
+    weights: Tensor, source: Sequence[Sequence[int]], target: Sequence[Sequence[int]]
+) -> Tensor:
+    """Turn weights between tokens, (..., T, S), into weights between the words that they spell.
+
+    ``source`` and ``target`` are positions grouped by word.  A source word receives the sum of
+    its tokens' weights; a target word is the mean over its tokens.
+    """
+    columns = torch.stack([weights[..., word].sum(-1) for word in source], dim=-1)
+    return torch.stack([columns[..., word, :].mean(-2) for word in target], dim=-2)
 
 
 @torch.inference_mode()
@@ -53,9 +72,8 @@ def word_attention(
 ) -> tuple[Tensor, list[str], list[str]]:
     """Return the cross-attention between words, (L, H, T, S), and the words themselves.
 
-    A source word receives the sum of its tokens' weights; a target word is the mean over its
-    tokens.  The weights of a target token stand in the row that predicts it, one before it.
-    Weights on <eos> are left out, so rows sum to 1 or less.  Raises ValueError for a blank text.
+    The weights of a target token stand in the row that predicts it, one before it.  Weights on
+    <eos> are left out, so rows sum to 1 or less.  Raises ValueError for a blank text.
     """
     source, target = tokenizer.encode(english), tokenizer.encode(french)
     for name, ids, text in (("english", source, english), ("french", target, french)):
@@ -65,14 +83,12 @@ def word_attention(
     device = model.output.weight.device
     maps = attention_maps(model, *(torch.tensor(rows, device=device) for rows in read))
     weights = torch.cat(maps.cross).cpu()  # (L, H, T + 1, S + 1)
-    columns = [weights[..., group].sum(-1) for group in words_of(tokenizer, source)]
-    weights = torch.stack(columns, dim=-1)  # (L, H, T + 1, source words)
-    rows = [weights[:, :, group].mean(2) for group in words_of(tokenizer, target)]
+    groups = [words_of(tokenizer, ids) for ids in (source, target)]
     english_words, french_words = (
-        [tokenizer.decode([ids[i] for i in group]).strip() for group in words_of(tokenizer, ids)]
-        for ids in (source, target)
+        [tokenizer.decode([ids[i] for i in word]).strip() for word in words]
+        for ids, words in zip((source, target), groups, strict=True)
     )
-    return torch.stack(rows, dim=2), english_words, french_words
+    return between_words(weights, *groups), english_words, french_words
 
 
 def strongest_links(weights: Tensor) -> Links:

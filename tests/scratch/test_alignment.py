@@ -180,6 +180,14 @@ def test_elided_words_are_words() -> None:
     assert words == ["L'", "homme", "n'", "a", "pas", "."]
 
 
+@pytest.mark.parametrize("word", ["don't", "it's", "I'm", "he'd", "we're", "I've", "they'll"])
+def test_an_english_contraction_is_one_word(word: str) -> None:
+    t = tokenizer()
+    ids = t.encode(f"{word} that s'il t'a vu.")
+    words = [t.decode([ids[i] for i in group]).strip() for group in words_of(t, ids)]
+    assert words == [word, "that", "s'", "il", "t'", "a", "vu", "."]
+
+
 def test_ids_that_spell_no_text_are_refused() -> None:
     t = tokenizer()
     ids = t.encode("The man")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reference import refuses
+from scratch.datasets import multi30k
 from scratch.plumbing import corpora, fetch
 from scratch.plumbing.everyday import everyday_sentences, read_everyday
 from scratch.splits import sentence_key
@@ -93,4 +94,12 @@ def test_no_text_is_lost_but_what_is_held_out(mixed: list[tuple[str, str]]) -> N
     clean = byte_pair_backend().normalizer.normalize_str
     assert clean("Va\u202f!") == clean("Va !") == " Va !"  # narrow spaces become spaces
     kept = set(mixed)
-    assert sum(pair in kept for pair in corpora.load_pairs("multi30k")) == 28_996
+    assert sum(pair in kept for pair in multi30k("train")) == 28_996
+
+
+def test_the_last_stage_reads_every_caption_twice(mixed: list[tuple[str, str]]) -> None:
+    again = Counter(corpora.load_pairs("en-fr-captions"))
+    captions = set(multi30k("train"))
+    assert again == Counter(mixed) + Counter(pair for pair in mixed if pair in captions)
+    assert corpora.dev_sets("en-fr-captions") == corpora.dev_sets("en-fr")
+    assert corpora.checksums_of("en-fr-captions") == corpora.checksums_of("en-fr")

@@ -15,7 +15,7 @@ from scratch.plumbing.checkpoint import PRETRAINED, load_pretrained
 from scratch.plumbing.evaluation import SETS, load_set
 from scratch.plumbing.everyday import everyday_sentences
 from scratch.plumbing.journal import read_log
-from scratch.plumbing.scores import score_everyday, score_texts
+from scratch.plumbing.scores import PUBLISHED, score_everyday, score_texts
 from scratch.transformer import count_parameters
 from scratch.translation import Translator
 
@@ -119,6 +119,12 @@ def test_the_scores_of_a_slice_are_computed_again(name: str, set_name: str) -> N
     bleu = score_texts(found, sentences.references[:n])["BLEU"].value
     print(f"{name}, {set_name}: {bleu:.2f}, stored {stored['BLEU']:.2f}")
     assert bleu == pytest.approx(stored["BLEU"], abs=1.0)
+
+
+def test_the_translator_is_as_good_as_what_is_published() -> None:
+    """Transformer-Tiny without images, Wu et al. (2021): 61.80 on the same split."""
+    kept = json.loads((PRETRAINED / "en-fr" / "scores.json").read_text(encoding="utf-8"))
+    assert kept["sets"]["multi30k-test"]["scores"][PUBLISHED]["score"] >= 61.8
 
 
 def translate(name: str | Path, lines: list[str], kept: dict[str, float]) -> list[str]:

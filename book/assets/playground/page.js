@@ -5,7 +5,7 @@ import { AttentionView } from "./attention.js";
 import { Controls } from "./controls.js";
 import { breathe, element, french, inFrench, percent } from "./dom.js";
 import { Overtaken, Refused } from "./errors.js";
-import { examplesOf } from "./examples.js";
+import { EXAMPLES } from "./examples.js";
 import { LoadError } from "./loader.js";
 import { everythingOn } from "./model.js";
 import { finishedTable, kindsOf, readAgain, tokenLists } from "./result.js";
@@ -158,7 +158,7 @@ class Playground {
     $("status").textContent = "The model is loaded.";
     this.switches = new Switches($("switches"), this.loaded.model.config, () => this.guard(() => this.translate({ pause: 0 })));
     this.switches.off = this.off;
-    this.offer(examplesOf(this.loaded.name));
+    this.offer(EXAMPLES);
     $("go").textContent = "Translate";
     document.body.classList.add("pg-started");
     for (const field of $("ahead-form").elements) field.disabled = false;

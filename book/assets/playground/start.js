@@ -47,7 +47,7 @@ export class Delivery {
     const { ort, tokenizers } = scripts;
     const json = JSON.parse(new TextDecoder().decode(data["tokenizer.json"]));
     const model = await open(ort, data, list.config);
-    return { name: list.model, model, tokenizer: new BookTokenizer(json, tokenizers.Tokenizer) };
+    return { model, tokenizer: new BookTokenizer(json, tokenizers.Tokenizer) };
   }
 
   async file(name, expected, arrived, options) {

@@ -8,6 +8,8 @@ function asInPython(json) {
   return { ...json, added_tokens: [], normalizer: { ...json.normalizer, normalizers } };
 }
 
+const CONTRACTED = new Set(["t", "s", "m", "d", "re", "ve", "ll"]); // what follows the apostrophe in English
+
 export class BookTokenizer {
   constructor(json, Library) {
     this.library = new Library(asInPython(json), {});
@@ -43,10 +45,14 @@ export class BookTokenizer {
   words(ids) {
     const pieces = this.pieces(ids);
     const owner = this.owners(ids, pieces);
+    const spelled = new Map();
+    owner.forEach((word, i) => spelled.set(word, (spelled.get(word) ?? "") + pieces[i]));
     const groups = [];
     ids.forEach((_, i) => {
-      const hyphen = i > 0 && (pieces[i] === "-" || pieces[i - 1] === "-"); // est-ce is one word here
-      if (i > 0 && (owner[i] === owner[i - 1] || hyphen)) groups.at(-1).push(i);
+      // est-ce is one word here, and don't is, but l'homme is two
+      const hyphen = i > 0 && (pieces[i] === "-" || pieces[i - 1] === "-");
+      const contracted = i > 0 && pieces[i - 1].endsWith("'") && CONTRACTED.has(spelled.get(owner[i]));
+      if (i > 0 && (owner[i] === owner[i - 1] || hyphen || contracted)) groups.at(-1).push(i);
       else groups.push([i]);
     });
     return groups;

@@ -91,13 +91,13 @@ def _kinds(headers: list[dict[str, Any]]) -> list[str]:
 def _facts(
     folder: Path, logs: list[list[dict[str, Any]]], about: dict[str, Any], kinds: list[str]
 ) -> str:
-    header = logs[-1][0]
+    header, pairs = logs[-1][0], logs[0][0]["examples"]
     model, parameters = header["model"], header.get("parameters")
     size = (folder / WEIGHTS).stat().st_size / 1e6
     hours = sum(seconds_of(entries) for _, *entries in logs) / 3600
     rows = {
         "Data": "; ".join(DATA[kind] for kind in kinds)
-        + f". {header['examples']:,} pairs, none of which shares a side with a held-out sentence",
+        + f". {pairs:,} pairs, none of which shares a side with a held-out sentence",
         "Size": (f"{parameters:,} parameters; " if parameters else "")
         + f"{model['vocab_size']:,} tokens, width {model['d_model']}, {model['n_heads']} heads, "
         f"d_ff {model['d_ff']}, {model['n_encoder_layers']} layers that read and "
@@ -116,9 +116,10 @@ def _machine(header: dict[str, Any]) -> str:
 
 
 def _stages(logs: list[list[dict[str, Any]]], about: dict[str, Any]) -> str:
-    head = "| Stage | Begins with | Steps | Epochs | Tokens a step | Peak rate | Dropout | Seed "
-    lines = [head + "| Processes × threads | Hours | BLEU on dev, greedy, at the end |"]
-    lines.append("|:--|:--|" + "--:|" * 6 + ":--|--:|:--|")
+    head = "| Stage | Begins with | Steps | Epochs | Pairs an epoch | Tokens a step | Peak rate "
+    head += "| Dropout | BPE-dropout | Seed | Processes × threads | Hours "
+    lines = [head + "| BLEU on dev, greedy, at the end |"]
+    lines.append("|:--|:--|" + "--:|" * 8 + ":--|--:|:--|")
     for number, (log, name) in enumerate(zip(logs, about["runs"], strict=True), start=1):
         begin = f"stage {number - 1}" if number > 1 else "new weights"
         lines.append("| " + " | ".join([f"{number}: `{name}`", begin, *_cells(log)]) + " |")
@@ -133,9 +134,11 @@ def _cells(log: list[dict[str, Any]]) -> list[str]:
     return [
         f"{last['step']:,}",
         str(last["epoch"]),
+        f"{header['examples']:,}",
         f"{training['max_tokens'] * training.get('accumulate', 1):,}",
         f"{training['peak_rate']:g}",
         f"{header['model']['dropout']:g}",
+        f"{header.get('extras', {}).get('bpe_dropout', 0.0):g}",
         str(training["seed"]),
         ", then ".join(dict.fromkeys(f"{n} × {m}" for n, m in _processes(log))),
         f"{seconds_of(entries) / 3600:.2f}",

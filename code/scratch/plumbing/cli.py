@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 __all__ = ["main"]
 
-DEFAULT_MODEL = "grammar-en-fr"
+DEFAULT_MODEL = "en-fr"
 LARGEST_BATCH = 4_096  # lines: more gain no time and would take all memory
 MODEL_HELP = "a shipped model by its name, or a folder by its path, ./NAME where both exist"
 
@@ -87,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: Any) -> None:
     c = commands.add_parser("train", help="train one of the book's recipes")
-    c.add_argument("recipe", help="grammar, multi30k, en-fr-1, en-fr-2, or en-fr: both, in order")
+    stages = "en-fr: the stages en-fr-1, en-fr-2, en-fr-3 in order; en-fr-4: one more"
+    c.add_argument("recipe", help=f"grammar; {stages}")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument("--threads", type=int, default=2, metavar="N", help="(%(default)s)")

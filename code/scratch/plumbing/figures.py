@@ -10,14 +10,13 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from scratch.alignment import words_of
+from scratch.alignment import between_words, words_of
 from scratch.plumbing import checks
 from scratch.tokens import Tokenizer
 from scratch.translation import Translation
@@ -93,9 +92,8 @@ def written_attention(
     """Return where each French word of ``found`` looked in ``english``, (T, S), and the words.
 
     The weights are those of the tokens that the model wrote, ``found.attention``: the mean over
-    the heads of the layer that the book reads alignments from.  An English word receives the sum
-    of its tokens' weights, a French word is the mean over its tokens.  Raises ValueError when
-    ``found`` holds none.
+    the heads of the layer that the book reads alignments from.  Raises ValueError when ``found``
+    holds none.
     """
     if found.attention is None or not found.tokens:
         raise ValueError("found holds no attention, expected that of a translation with words")
@@ -103,8 +101,7 @@ def written_attention(
     columns, source = _words(tokenizer, english, pieces)
     rows, target = _words(tokenizer, found.text, found.tokens)
     weights = found.attention[ALIGNMENT_LAYER].mean(0)  # (tokens, tokens)
-    weights = torch.stack([weights[:, group].sum(1) for group in columns], dim=1)
-    return torch.stack([weights[group].mean(0) for group in rows]), source, target
+    return between_words(weights, columns, rows), source, target
 
 
 def _words(

@@ -7,6 +7,7 @@ from typing import Any
 
 from scratch.datasets import Batch, batches
 from scratch.plumbing.bpe_dropout import MergeDropout, encode_epoch
+from scratch.plumbing.recipes import Extras
 from scratch.tokens import Tokenizer
 from scratch.training import TrainingConfig
 
@@ -20,8 +21,11 @@ class Stream:
     is a hash of it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: TrainingConfig, bpe_dropout: float) -> None:
-        self.config, self.merges = config, MergeDropout(tokenizer, bpe_dropout)
+    def __init__(self, tokenizer: Tokenizer, config: TrainingConfig, extras: Extras) -> None:
+        self.config = config
+        self.merges, self.target_merges = (
+            MergeDropout(tokenizer, p) for p in (extras.bpe_dropout, extras.of_target())
+        )
         self.epoch, self.done, self.length = 1, 0, 0
         self.state = _next(f"seed {config.seed}")
 
@@ -32,7 +36,9 @@ class Stream:
         split, size, seed = self.merges.words, self.config.max_tokens, self.config.seed
         words = [(split(source), split(target)) for source, target in pairs]
         while True:
-            examples = encode_epoch(words, self.merges, self.state, max_len=max_len)
+            examples = encode_epoch(
+                words, self.merges, self.state, max_len=max_len, target_merges=self.target_merges
+            )
             epoch = list(batches(examples, max_tokens=size, seed=seed + self.epoch))
             self.length = len(epoch)
             for batch in epoch[self.done :]:

@@ -63,7 +63,7 @@ class Run:
         self.model, self.tokenizer = _beginning(recipe, self.pairs, begin_with, tokenizer)
         self.watch = _watch(self)
         self.engine = Engine(self.model, FastLoss(self.extras.dropout), machine or Machine())
-        self.stream = Stream(self.tokenizer, recipe.training, self.extras.bpe_dropout)
+        self.stream = Stream(self.tokenizer, recipe.training, self.extras)
         self.optimizer, self.marks = make_optimizer(self.model), _marks(self, begin_with)
         self.step, self.untold = 0, list[float]()  # the losses that no line of the log tells yet
 
