@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from scratch.datasets import encode_pairs
+from scratch.plumbing.recipes import Extras
 from scratch.plumbing.stream import Stream
 from scratch.training import TrainingConfig, endless_batches
 from small import PAIRS, tokenizer
@@ -14,7 +15,7 @@ CONFIG = TrainingConfig(steps=1, max_tokens=50, seed=2)
 
 
 def stream(p: float = 0.2) -> Stream:
-    return Stream(tokenizer(), CONFIG, p)
+    return Stream(tokenizer(), CONFIG, Extras(bpe_dropout=p))
 
 
 def draw(s: Stream, count: int) -> Any:
