@@ -39,8 +39,8 @@ LIMITS = {
     "multi30k/": (
         "It has read two kinds of text: captions of everyday pictures, and short everyday "
         "sentences of at most nine English words. News, law, medicine, poetry, names that are "
-        "rare and sentences of several clauses are outside of both, and come out wrong or as "
-        "fluent French that says something else."
+        "rare and sentences of several clauses are outside of both, and come out wrong: as no "
+        "French at all, or as fluent French that says something else."
     ),
     "tatoeba/": (
         'English "you" is "tu" or "vous" as it happens, and "they" "ils" more often than '
@@ -100,8 +100,8 @@ def _facts(
         + f". {pairs:,} pairs, none of which shares a side with a held-out sentence",
         "Size": (f"{parameters:,} parameters; " if parameters else "")
         + f"{model['vocab_size']:,} tokens, width {model['d_model']}, {model['n_heads']} heads, "
-        f"d_ff {model['d_ff']}, {model['n_encoder_layers']} layers that read and "
-        f"{model['n_decoder_layers']} that write, {model['norm']}-norm",
+        f"d_ff {model['d_ff']}, {model['n_encoder_layers']} encoder and "
+        f"{model['n_decoder_layers']} decoder layers, {model['norm']}-norm",
         "Stored as": f"{about['stored_as']}, {size:.1f} MB; dequantised to float32 before any "
         f"arithmetic. By storing, {Loss(about['worst'], about['overall']).describe()}",
         "Hardware": about["hardware"] or _machine(header),
@@ -116,24 +116,29 @@ def _machine(header: dict[str, Any]) -> str:
 
 
 def _stages(logs: list[list[dict[str, Any]]], about: dict[str, Any]) -> str:
-    head = "| Stage | Begins with | Steps | Epochs | Pairs an epoch | Tokens a step | Peak rate "
-    head += "| Dropout | BPE-dropout | Seed | Processes × threads | Hours "
-    lines = [head + "| BLEU on dev, greedy, at the end |"]
+    head = "| Stage | Begins with | Steps | Whole epochs | Pairs an epoch | Tokens a step "
+    head += "| Peak rate | Dropout | BPE-dropout | Seed | Processes × threads | Hours "
+    lines = [head + "| BLEU on dev, greedy |"]
     lines.append("|:--|:--|" + "--:|" * 8 + ":--|--:|:--|")
     for number, (log, name) in enumerate(zip(logs, about["runs"], strict=True), start=1):
         begin = f"stage {number - 1}" if number > 1 else "new weights"
         lines.append("| " + " | ".join([f"{number}: `{name}`", begin, *_cells(log)]) + " |")
-    return "\n".join(lines)
+    note = (
+        "BLEU is that of the averaged weights, or after the last whole epoch in a log without it."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def _cells(log: list[dict[str, Any]]) -> list[str]:
     """Return what the table of stages says of one, after its name and beginning."""
     header, *entries = log
     training, last = header["training"], [e for e in entries if "loss" in e][-1]
-    looks = [e["dev_bleu"] for e in entries if "dev_bleu" in e] or [{}]
+    looks = [e for e in entries if "dev_bleu" in e]
+    epochs = [e["epoch"] for e in looks if "epoch" in e]
+    found = looks[-1]["dev_bleu"] if looks else {}
     return [
         f"{last['step']:,}",
-        str(last["epoch"]),
+        str(max(epochs, default=0)),
         f"{header['examples']:,}",
         f"{training['max_tokens'] * training.get('accumulate', 1):,}",
         f"{training['peak_rate']:g}",
@@ -142,7 +147,7 @@ def _cells(log: list[dict[str, Any]]) -> list[str]:
         str(training["seed"]),
         ", then ".join(dict.fromkeys(f"{n} × {m}" for n, m in _processes(log))),
         f"{seconds_of(entries) / 3600:.2f}",
-        ", ".join(f"{name} {value:.1f}" for name, value in looks[-1].items()) or "-",
+        ", ".join(f"{name} {value:.1f}" for name, value in found.items()) or "-",
     ]
 
 

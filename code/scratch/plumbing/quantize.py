@@ -104,8 +104,8 @@ class Loss:
     def describe(self) -> str:
         """Return both in a sentence's words."""
         return (
-            f"no weight moves by more than {100 * self.worst:.2f} % of the largest in its row, "
-            f"all together by {100 * self.overall:.2f} % of their length"
+            f"no weight moves by more than {100 * self.worst:.2f} % of the largest in its row; "
+            f"the error of all together has {100 * self.overall:.2f} % of their length"
         )
 
 

@@ -1,4 +1,4 @@
-"""The runs that the book records: which data, which sizes, how long, by name."""
+"""The runs of the book's models: which data, which sizes, how long, by name."""
 
 import json
 from dataclasses import asdict, dataclass, field
