@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,3 +42,22 @@ def sentences() -> list[str]:
     from scratch.plumbing.everyday import everyday_sentences
 
     return [sentence.english for sentence in everyday_sentences()] + CAPTIONS
+
+
+@pytest.fixture(scope="session")
+def in_processes() -> Callable[..., str]:
+    """Run a script in several processes, as torchrun does; return what it printed."""
+
+    def run(script: Path, *words: str, n: int = 2, threads: int = 1, timeout: int = 300) -> str:
+        options = [f"--nproc-per-node={n}", "--standalone", "--local-addr=127.0.0.1"]
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", *options, str(script), *words],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(script.parent)},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run

@@ -1,9 +1,8 @@
 """Recorded runs: each is repeated for its first 20 steps and must give the losses of its log."""
 
 import json
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,32 +43,21 @@ def losses_of(name: str) -> list[float]:
     return losses
 
 
-def losses_in_processes(name: str, n: int, threads: int) -> list[float]:
-    words = [f"--nproc-per-node={n}", "--standalone", "--local-addr=127.0.0.1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words, __file__, name],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    losses: list[float] = json.loads(done.stdout)
-    return losses
-
-
 @pytest.mark.parametrize("name", REPEATED)
-def test_the_first_steps_repeat_the_log(name: str) -> None:
+def test_the_first_steps_repeat_the_log(name: str, in_processes: Callable[..., str]) -> None:
     missing = [f for f in checksums_of(RECIPES[name].corpus) if not fetch.is_cached(f)]
     if missing:
         pytest.skip(f"{', '.join(missing)} not in {fetch.cache_folder()}: nothing to train on")
     header, *entries = read_log(LOGS[name])
     logged = [entry["loss"] for entry in entries if entry["step"] <= 20]
     threads, n = header["threads"], header.get("processes", 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    losses = losses_of(name) if n == 1 else losses_in_processes(name, n, threads)
-    torch.set_num_threads(before)
+    if n > 1:
+        losses = json.loads(in_processes(Path(__file__), name, n=n, threads=threads, timeout=500))
+    else:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        losses = losses_of(name)
+        torch.set_num_threads(before)
     assert len(logged) == 20
     # other processors round differently, and twenty steps of Adam enlarge that a little
     assert losses == pytest.approx(logged, rel=2e-3)

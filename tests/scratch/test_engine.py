@@ -3,10 +3,9 @@
 import copy
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +105,11 @@ def stop_one_process(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_processes(
+    tmp_path_factory: pytest.TempPathFactory, in_processes: Callable[..., str]
+) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    words = ["--nproc-per-node=2", "--standalone", "--local-addr=127.0.0.1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words, str(HERE), str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_processes(HERE, str(folder))
     return folder
 
 

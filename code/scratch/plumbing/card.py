@@ -138,7 +138,7 @@ def _cells(log: list[dict[str, Any]]) -> list[str]:
     found = looks[-1]["dev_bleu"] if looks else {}
     return [
         f"{last['step']:,}",
-        str(max(epochs, default=0)),
+        str(max(epochs, default=last["epoch"] - 1)),
         f"{header['examples']:,}",
         f"{training['max_tokens'] * training.get('accumulate', 1):,}",
         f"{training['peak_rate']:g}",
