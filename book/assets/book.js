@@ -24,6 +24,7 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "none");
   // A table or an output that is wider than a phone scrolls by itself, not the page; the keyboard reaches it too.
   for (const table of document.querySelectorAll("article table")) {
+    for (const cell of table.querySelectorAll("td")) cell.classList.toggle("wordy", cell.textContent.length > 60);
     if (table.closest(".table-scroll, .pst-scrollable-table-container")) continue;
     const box = document.createElement("div");
     box.className = "table-scroll";
@@ -43,14 +44,21 @@ document.addEventListener("DOMContentLoaded", () => {
     if (image.complete) measure();
     else image.addEventListener("load", measure);
   }
-  // A long name breaks where its words end, and nowhere else if it can.
+  // What is underlined in the title of a solution begins with a word, not with the blank before it.
+  for (const link of document.querySelectorAll(".solution > .admonition-title > a")) {
+    const text = link.firstChild;
+    if (!text?.data?.startsWith(" ")) continue;
+    text.data = text.data.slice(1);
+    link.before(" ");
+  }
+  // A long name breaks where its words end, and nowhere else if it can; a short one and an option don't break.
   for (const name of document.querySelectorAll("article :not(pre) > code, article h1, .bd-links a, .prev-next-title")) {
     const walker = document.createTreeWalker(name, NodeFilter.SHOW_TEXT);
     const texts = [];
     while (walker.nextNode()) texts.push(walker.currentNode);
     for (const text of texts) {
-      const parts = text.data.replace(/(\w[._:/]+)(?=\w)/g, "$1\0").split("\0");
-      if (parts.length > 1) text.replaceWith(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+      const words = text.data.split(/(\s+)/);
+      if (words.some((word) => /[-._:/]/.test(word))) text.replaceWith(...words.flatMap(breakable));
     }
   }
   // A full stop or a comma does not begin a line after a formula.
@@ -64,10 +72,24 @@ document.addEventListener("DOMContentLoaded", () => {
     formula.replaceWith(pair);
     pair.append(formula, after);
   }
+  function breakable(word) {
+    if (word.length <= 16) {
+      if (!word.includes("-")) return [word];
+      const whole = document.createElement("span");
+      whole.className = "no-break";
+      whole.textContent = word;
+      return [whole];
+    }
+    const parts = word.replace(/(\w[._:/]+)(?=\w)/g, "$1\0").split("\0");
+    return parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part]));
+  }
   function reach(box) {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    const hidden = box.scrollWidth - box.clientWidth;
+    if (hidden > 0) box.tabIndex = 0;
+    box.classList.toggle("goes-on", hidden - box.scrollLeft > 2);
   }
   const reachAll = () => document.querySelectorAll(SCROLL).forEach(reach);
   reachAll();
   addEventListener("resize", reachAll);
+  document.addEventListener("scroll", ({ target }) => target !== document && target.matches(SCROLL) && reach(target), { capture: true, passive: true });
 });

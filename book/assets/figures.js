@@ -122,7 +122,7 @@
       svg("circle", { r: 1 }), sineLeg, cosineLeg, hand, svg("circle", { class: "play-pin", r: 0.05 }));
     const cells = make("div", { class: "play-strip", "aria-hidden": "true" });
     const say = frame(root, "One hand of the clock",
-      "Choose a hand and a place in the sentence. The hand's sine and cosine are two of the 64 numbers that mark the place.",
+      "Choose a hand and a place in the sentence. The hand’s sine and cosine are two of the 64 numbers that mark the place.",
       make("div", { class: "play-controls" }, pair.row, position.row),
       make("div", { class: "play-row" }, face, make("div", { class: "play-plot" }, plot,
         make("p", { class: "play-legend", "aria-hidden": "true" }, make("span", { class: "play-sine" }, "sine"), make("span", { class: "play-cosine" }, "cosine"), "over 60 positions"))),
@@ -142,7 +142,7 @@
       set(sineLeg, { x1: 0, y1: -c, x2: s, y2: -c });
       cells.replaceChildren(...row.map((value, column) => make("span", {
         class: `play-cell play-${value < 0 ? "less" : "more"}${column >> 1 === i ? " play-chosen" : ""}`, style: `--value:${Math.abs(value).toFixed(3)}` })));
-      say(`Hand ${i} turns once in ${turn < 1000 ? fixed(turn, 1) : Math.round(turn).toLocaleString("en-GB")} positions. At position ${p} its sine is ${fixed(s, 3)} and its cosine ${fixed(c, 3)}: columns ${2 * i} and ${2 * i + 1}.`);
+      say(`Hand ${i} turns once in ${turn < 1000 ? fixed(turn, 1) : Math.round(turn).toLocaleString("en-GB")} positions. At position ${p} its sine is ${fixed(s, 3)} and its cosine ${fixed(c, 3)}: columns ${2 * i}\u00a0and\u00a0${2 * i + 1}.`);
     };
     update();
   };
@@ -183,7 +183,7 @@
     addEventListener("pointerup", () => { painting = null; });
     addEventListener("pointercancel", () => { painting = null; });
     const table = make("table", { class: "play-mask" },
-      make("caption", {}, "Rows ask, columns answer; a number is the weight after softmax"),
+      make("caption", {}, "Rows ask, columns answer; a number is a weight"),
       make("thead", {}, make("tr", {}, make("td"), ...words.map((word) => make("th", { scope: "col" }, word)))),
       make("tbody", {}, ...words.map((word, t) => make("tr", {}, make("th", { scope: "row" }, word), ...cells[t].map((cell) => make("td", {}, cell))))));
     const say = frame(root, "Paint a mask",
@@ -216,11 +216,11 @@
   const judge = (allowed) => {
     const blind = words.filter((_, t) => !allowed[t].some(Boolean));
     const leaks = allowed.flatMap((row, t) => row.flatMap((open, s) => (open && s > t ? [[t, s]] : [])));
-    const padding = words.filter((_, t) => allowed[t][5]).length;
+    const padding = words.filter((_, t) => t !== 5 && allowed[t][5]).length; // the padding's own row is no word's
     return [
       leaks.length ? `The future leaks in ${leaks.length} ${leaks.length > 1 ? "squares" : "square"}: ${words[leaks[0][0]]} may look at ${words[leaks[0][1]]}, which comes later.`
         : "No word may look at a later one.",
-      padding ? `${padding} ${padding > 1 ? "words look" : "word looks"} at the padding.` : "Nobody looks at the padding.",
+      padding ? `${padding} ${padding > 1 ? "words look" : "word looks"} at the padding.` : allowed[5][5] ? "Only the padding looks at the padding." : "Nobody looks at the padding.",
       blind.length ? `${blind.join(", ")} may look nowhere: ${blind.length > 1 ? "their weights are" : "its weights are"} all 0, and so is the output.` : "",
     ].join(" ").trim();
   };

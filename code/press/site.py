@@ -1,7 +1,8 @@
 """What the book adds to the theme of its site, as an extension of Sphinx.
 
 Pages of the reference that stand in no table of contents, buttons that follow one setting, the
-texts of hover cards, scripts that no cache can mix, and notebooks that say what they need.
+texts of hover cards, scripts that no cache can mix, notebooks that say what they need, and
+citations that one can tell apart.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from press import citations
 from press.api import FOLDER
 from press.cards import cards_of
 from press.notebook import for_download, versions
@@ -26,6 +28,7 @@ BUTTONS = ("use_repository_button", "use_issues_button")
 
 def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this; ``app`` is its application."""
+    citations.register()
     app.config.templates_path.append(str(TEMPLATES))
     app.connect("config-inited", admit_reference, priority=LAST)
     app.connect("config-inited", follow_repository, priority=LAST)

@@ -68,7 +68,9 @@ export class AlignmentFigure {
     const most = this.drawn.map(([r, c, w]) => [side === "rows" ? c : r, w]).sort((a, b) => b[1] - a[1]).slice(0, 4);
     if (!most.length) return [word(from, i), `: no weight above ${percent(FAINT)}.`];
     const list = most.flatMap(([n, w], place) => [place ? ", " : "", word(to, n), ` ${percent(w)}`]);
-    return [word(from, i), side === "rows" ? " looks at: " : " is looked at by: ", ...list, "."];
+    const elsewhere = side === "rows" ? 1 - this.map[i].reduce((sum, w) => sum + w, 0) : 0;
+    const rest = elsewhere > FAINT ? [`; ${percent(elsewhere)} lies on tokens that are no words.`] : ["."];
+    return [word(from, i), side === "rows" ? " looks at: " : " is looked at by: ", ...list, ...rest];
   }
 
   redraw() {

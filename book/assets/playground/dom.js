@@ -37,8 +37,9 @@ export function scrolling(table, caption) {
   return element("div", { className: "pg-table" }, element("p", { className: "pg-caption" }, caption), box);
 }
 
-export const headed = (titles) => element("thead", {},
-  element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title))));
+// The columns from `numbers` on hold numbers.
+export const headed = (titles, numbers = titles.length) => element("thead", {}, element("tr", {}, ...titles.map(
+  (title, i) => element("th", { scope: "col", className: i < numbers ? "" : "pg-number" }, title))));
 
 // Lets the browser draw, and the reader press something, between two long pieces of work.
 export const breathe = (milliseconds = 0) => new Promise((resolve) => setTimeout(resolve, milliseconds));

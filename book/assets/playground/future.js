@@ -26,7 +26,7 @@ export function futureTable({ model, tokenizer }, given, { masked, open }, maps,
     element("th", { scope: "row", lang: "fr" }, labels[row]), element("td", { lang: "fr" }, labels[row + 1]),
     ...[p(masked, row, id), p(open, row, id), future[row]].map((x) => element("td", { className: "pg-number" }, percent(x)))));
   const titles = ["reads", "comes next", "its probability, masked", "unmasked", "weight on the future"];
-  return scrolling(element("table", {}, headed(titles), element("tbody", {}, ...rows)),
+  return scrolling(element("table", {}, headed(titles, 2), element("tbody", {}, ...rows)),
     `Decoder self-attention with the mask ${mask}: the last column says how much of it, over all layers and heads, lies on tokens that come later.`);
 }
 

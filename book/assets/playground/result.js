@@ -33,7 +33,7 @@ export function finishedTable({ tokenizer }, { ended, alpha }) {
   const rows = ended.map(({ tokens, logProb, score }) => element("tr", {},
     element("td", { lang: "fr" }, french(tokenizer.decode(tokens))),
     number(logProb), number(gnmtPenalty(tokens.length + 1, alpha)), number(score)));
-  const table = element("table", {}, headed(["output", "log-probability", "penalty", "score"]), element("tbody", {}, ...rows));
+  const table = element("table", {}, headed(["output", "log-probability", "penalty", "score"], 1), element("tbody", {}, ...rows));
   return scrolling(table, "What the beam has finished, best score first: log-probability divided by length penalty.");
 }
 

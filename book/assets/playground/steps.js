@@ -12,7 +12,7 @@ export function stepOf(logProbs, token) {
 
 // `temperature` is that of a sample; its probabilities are those that were drawn from.
 export function stepsTable(steps, pieces, temperature) {
-  const titles = ["step", "writes", ...Array.from({ length: SHOWN }, (_, i) => (i ? `${i + 1}.` : "most probable"))];
+  const titles = ["step", "writes", "most probable", "2nd", "3rd", "4th", "5th"];
   const table = element("table", { className: "pg-steps" }, headed(titles),
     element("tbody", {}, ...steps.map((step, i) => stepRow(step, i, pieces))));
   const drawn = temperature ? `, with the probabilities that they are drawn with at temperature ${temperature}` : "";

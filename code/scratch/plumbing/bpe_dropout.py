@@ -1,4 +1,4 @@
-"""BPE-dropout: a word is cut differently each time it is seen, so that its parts are learnt too.
+"""BPE-dropout: a word is cut differently each time it is seen, so that its parts are learned too.
 
 After Provilkov et al. (2020), section 3.1.  The ``tokenizers`` library has it as well, but takes
 no seed; here every draw comes from a state that a checkpoint can hold.

@@ -32,7 +32,7 @@ CHUNK = 256  # positions scored at a time: 256 x 8,000 scores stay in a processo
 
 @dataclass(frozen=True)
 class Dropout:
-    """Probabilities of zeroing a value: of sub-layer outputs, attention weights, ReLU outputs.
+    """Probabilities of zeroing a value: of sublayer outputs, attention weights, ReLU outputs.
 
     On a processor a probability is rounded to a 256th, because a byte decides.
     """

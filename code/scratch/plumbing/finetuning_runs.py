@@ -1,6 +1,6 @@
-"""The recorded runs of chapter 14: the small translator learns to translate recipes, in eight ways.
+"""The recorded runs of chapter 14: the small translator learns recipes, in eight ways.
 
-python -m scratch.plumbing.finetuning_runs CONDITION SEED > CONDITION-SEED.jsonl
+``python -m scratch.plumbing.finetuning_runs CONDITION SEED > CONDITION-SEED.jsonl`` makes one.
 """
 
 import functools

@@ -58,7 +58,7 @@ def _details(run: Run, changes: Changes) -> dict[str, Any]:
 
 
 def computed_on(run: Run) -> dict[str, Any]:
-    """Return what ``run`` goes on on, for the log: it need not be what it began on."""
+    """Return on what ``run`` goes on, for the log: it need not be what it began on."""
     return {
         "processes": run.engine.world,
         "threads": torch.get_num_threads(),
@@ -70,7 +70,7 @@ def computed_on(run: Run) -> dict[str, Any]:
 
 
 def differences(found: Recipe, expected: Recipe) -> str:
-    """Return in words where two recipes differ: "steps 5 and not 7, seed 1 and not 2", or ""."""
+    """Return in words where two recipes differ ("steps 5 and not 7"), or nothing."""
     a, b = _flat(asdict(found)), _flat(asdict(expected))
     names = [name for name in a | b if a.get(name) != b.get(name)]
     return ", ".join(f"{name} {a.get(name)!r} and not {b.get(name)!r}" for name in names)
@@ -83,7 +83,7 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def misfit(header: dict[str, Any], name: str, changes: Changes) -> str:
-    """Return in words how ``header`` differs from that of ``name`` with ``changes``, or "".
+    """Return in words how ``header`` differs from that of ``name`` with ``changes``, or ``""``.
 
     What a run began with counts if ``changes`` say it.
     """

@@ -1,4 +1,4 @@
-"""A training state on disk: weights and the optimizer's moments, whole or not there at all."""
+"""A training state on disk: weights and the optimiser's moments, whole or not there at all."""
 
 from pathlib import Path
 
