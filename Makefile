@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 PORT ?= 8000
-TEXT ?= A man rides a red bicycle.
+TEXT ?= The black dog is sleeping on a green sofa.
 TORCH ?=
 ARGS ?=
 
@@ -63,7 +63,7 @@ serve: book ## build, then serve the site on http://127.0.0.1:8000 (PORT=...)
 lab: $(READY) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book/
 
-translate: $(READY) ## translate one English sentence: TEXT="A man rides a red bicycle."
+translate: $(READY) ## translate one English sentence: TEXT="The black dog is sleeping on a green sofa."
 	@printf '%s\n' "$$TEXT" | $(BIN)/python -m scratch translate
 
 lock: $(READY) ## pin requirements.txt again from the list in pyproject.toml

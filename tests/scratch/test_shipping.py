@@ -33,7 +33,7 @@ FIRST = recipes.Recipe(
     training=TrainingConfig(steps=26, max_tokens=80, warmup_steps=2, seed=3),
     model={"d_model": 16, "n_heads": 2, "d_ff": 24, "n_encoder_layers": 1, "n_decoder_layers": 1,
            "max_len": 64, "norm": "pre"},
-    extras=Extras(Dropout(0.1)),
+    extras=Extras(Dropout(0.1), bpe_dropout=0.1, target_bpe_dropout=0.0),
 )  # fmt: skip
 SECOND = replace(FIRST, training=replace(FIRST.training, steps=5, seed=4))
 
@@ -85,7 +85,7 @@ def test_a_chain_of_runs_is_shipped(runs: Path, shelf: Path) -> None:
     card = (folder / CARD).read_text()
     for part in (
         "# Model card: en-fr", "an abacus", "int8", "in 2 stages", "Not measured yet",
-        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |",
+        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |", "| 0.1, target 0 |",
         "python -m scratch train pair --out runs\n", "evaluate --model en-fr --set all --record",
         f"{sum(p.numel() for p in trained.parameters()):,} parameters", "8 pairs", "tatoeba ",
     ):  # fmt: skip

@@ -369,6 +369,30 @@ def test_a_long_name_breaks_where_its_words_end(open_page: Callable[[str], Page]
             e => [e.previousSibling.data, e.nextSibling.data])"""
     )
     assert parts == [["scratch.", "attention"]]
+    option = open_page("book/13_translation.html").locator(".no-break", has_text="--model").first
+    assert option.evaluate("e => e.getClientRects().length") == 1
+
+
+def test_what_goes_on_beyond_an_edge_fades_until_its_end_is_seen(
+    browser: Browser, address: str
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(f"{address}/{CHAPTER}", wait_until="load")
+    wide = page.locator("article pre.goes-on").first.element_handle()
+    assert wide.evaluate("e => getComputedStyle(e).maskImage").startswith("linear-gradient")
+    wide.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+    page.wait_for_function("e => !e.classList.contains('goes-on')", arg=wide, timeout=5_000)
+    narrow = page.locator("article .goes-on").evaluate_all(
+        "all => all.filter(e => e.scrollWidth <= e.clientWidth).length"
+    )
+    assert narrow == 0
+    context.close()
+
+
+def test_citations_side_by_side_are_told_apart(open_page: Callable[[str], Page]) -> None:
+    cited = open_page("book/data_card.html").locator(".bibtex-citation:has(a + a)").first
+    assert re.fullmatch(r"\[Elliott et al., \d{4}; Elliott et al., \d{4}\]", cited.inner_text())
 
 
 # -- from disk -------------------------------------------------------------------------------------

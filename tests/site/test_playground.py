@@ -18,7 +18,7 @@ from scratch.plumbing.cli import DEFAULT_MODEL
 from scratch.translation import Translator, gnmt_penalty, next_log_probs, translate_ids
 
 PAGE = "book/playground.html"
-FIRST = "A man rides a red bicycle."
+FIRST = "The black dog is sleeping on a green sofa."
 LONG = 120_000  # milliseconds: the machine may be doing other things
 STARTED = "document.querySelector('#pg-go').textContent === 'Translate'"
 # searches without the page around them; `window.book` is what Start loads

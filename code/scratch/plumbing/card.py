@@ -143,12 +143,19 @@ def _cells(log: list[dict[str, Any]]) -> list[str]:
         f"{training['max_tokens'] * training.get('accumulate', 1):,}",
         f"{training['peak_rate']:g}",
         f"{header['model']['dropout']:g}",
-        f"{header.get('extras', {}).get('bpe_dropout', 0.0):g}",
+        _word_cutting(header.get("extras", {})),
         str(training["seed"]),
         ", then ".join(dict.fromkeys(f"{n} × {m}" for n, m in _processes(log))),
         f"{seconds_of(entries) / 3600:.2f}",
         ", ".join(f"{name} {value:.1f}" for name, value in found.items()) or "-",
     ]
+
+
+def _word_cutting(extras: dict[str, Any]) -> str:
+    """Return the probability of BPE-dropout, and that of the target where it is another."""
+    p = extras.get("bpe_dropout", 0.0)
+    target = extras.get("target_bpe_dropout")
+    return f"{p:g}" if target in (None, p) else f"{p:g}, target {target:g}"
 
 
 def _processes(log: list[dict[str, Any]]) -> list[tuple[int, int]]:

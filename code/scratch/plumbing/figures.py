@@ -70,7 +70,7 @@ def heat_map(
     if numbers is not None:
         for (i, j), value in np.ndenumerate(table):
             colour = "white" if value > 0.6 * top else "#1c2330"
-            axes.text(j, i, format(value, numbers), ha="center", va="center", color=colour, size=8)
+            axes.text(j, i, format(value, numbers), ha="center", va="center", color=colour, size=10)
     return image
 
 

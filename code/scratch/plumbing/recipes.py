@@ -159,26 +159,6 @@ RECIPES = {
         model=EN_FR | {"dropout": 0.2},
         extras=Extras(dropout=Dropout(residual=0.2), average=3),
     ),
-    # Fourth stage: after the third, the loss on captions was half of that on held-out ones.  So
-    # each caption comes once again, with more dropout, and its English is cut in several ways,
-    # which costs the search nothing.
-    "en-fr-4": Recipe(
-        corpus="en-fr",
-        vocab_size=8_000,
-        training=TrainingConfig(
-            steps=9_060,
-            max_tokens=2_048,
-            peak_rate=1e-3,
-            warmup_steps=200,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=4,
-        ),
-        model=EN_FR | {"dropout": 0.3},
-        extras=Extras(
-            dropout=Dropout(residual=0.3), bpe_dropout=0.1, target_bpe_dropout=0.0, average=3
-        ),
-    ),
 }
 
 # Runs in stages, by name: each stage is a recipe and begins where the one before ended.
