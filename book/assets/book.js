@@ -74,7 +74,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   function breakable(word) {
     if (word.length <= 16) {
-      if (!word.includes("-")) return [word];
+      if (!/[-/]/.test(word)) return [word];
       const whole = document.createElement("span");
       whole.className = "no-break";
       whole.textContent = word;
@@ -90,6 +90,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   const reachAll = () => document.querySelectorAll(SCROLL).forEach(reach);
   reachAll();
-  addEventListener("resize", reachAll);
+  for (const event of ["resize", "load"]) addEventListener(event, reachAll);
+  for (const event of ["toggle", "change"]) document.addEventListener(event, reachAll, true); // what was folded away
   document.addEventListener("scroll", ({ target }) => target !== document && target.matches(SCROLL) && reach(target), { capture: true, passive: true });
 });

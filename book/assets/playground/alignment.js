@@ -66,11 +66,11 @@ export class AlignmentFigure {
     const [from, to] = side === "rows" ? [this.rows, this.columns] : [this.columns, this.rows];
     const word = ({ words, lang }, n) => element("span", { lang }, words[n]);
     const most = this.drawn.map(([r, c, w]) => [side === "rows" ? c : r, w]).sort((a, b) => b[1] - a[1]).slice(0, 4);
-    if (!most.length) return [word(from, i), `: no weight above ${percent(FAINT)}.`];
     const list = most.flatMap(([n, w], place) => [place ? ", " : "", word(to, n), ` ${percent(w)}`]);
     const elsewhere = side === "rows" ? 1 - this.map[i].reduce((sum, w) => sum + w, 0) : 0;
-    const rest = elsewhere > FAINT ? [`; ${percent(elsewhere)} lies on tokens that are no words.`] : ["."];
-    return [word(from, i), side === "rows" ? " looks at: " : " is looked at by: ", ...list, ...rest];
+    const rest = elsewhere > FAINT ? `; ${percent(elsewhere)} lies on tokens that are no words.` : ".";
+    if (!most.length) return [word(from, i), `: no weight above ${percent(FAINT)}${rest}`];
+    return [word(from, i), side === "rows" ? " looks at: " : " is looked at by: ", ...list, rest];
   }
 
   redraw() {

@@ -2,7 +2,8 @@
 import { element, headed, percent, scrolling, visible } from "./dom.js";
 import { best } from "./search.js";
 
-const SHOWN = 5;
+const TITLES = ["most probable", "2nd", "3rd", "4th", "5th"];
+const SHOWN = TITLES.length;
 
 // What a step needs to be drawn: candidates with their probabilities, and which was taken.
 export function stepOf(logProbs, token) {
@@ -12,8 +13,7 @@ export function stepOf(logProbs, token) {
 
 // `temperature` is that of a sample; its probabilities are those that were drawn from.
 export function stepsTable(steps, pieces, temperature) {
-  const titles = ["step", "writes", "most probable", "2nd", "3rd", "4th", "5th"];
-  const table = element("table", { className: "pg-steps" }, headed(titles),
+    const table = element("table", { className: "pg-steps" }, headed(["step", "writes", ...TITLES]),
     element("tbody", {}, ...steps.map((step, i) => stepRow(step, i, pieces))));
   const drawn = temperature ? `, with the probabilities that they are drawn with at temperature ${temperature}` : "";
   return scrolling(table, `The five most probable next tokens at each step${drawn}. A dot stands for a space; the token that was written is framed.`);

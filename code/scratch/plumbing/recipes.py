@@ -142,7 +142,7 @@ RECIPES = {
         extras=Extras(dropout=Dropout(residual=0.2), bpe_dropout=0.1, average=3),
     ),
     # Third stage: words are cut in one way only, as translations are searched for.  With several
-    # ways a word shares its probability among them, and outputs of few words win.  Captions come
+    # ways a word shares its probability among them, which may favour short outputs.  Captions come
     # twice in each epoch, and batches of half the size make more updates of the same text.
     "en-fr-3": Recipe(
         corpus="en-fr-captions",
