@@ -86,7 +86,9 @@ document.addEventListener("DOMContentLoaded", () => {
   function reach(box) {
     const hidden = box.scrollWidth - box.clientWidth;
     if (hidden > 0) box.tabIndex = 0;
-    box.classList.toggle("goes-on", hidden - box.scrollLeft > 2);
+    const beyond = hidden - box.scrollLeft;
+    box.classList.toggle("goes-on", beyond > 2);
+    box.style.setProperty("--beyond", `${Math.min(beyond, 42)}px`);
   }
   const reachAll = () => document.querySelectorAll(SCROLL).forEach(reach);
   reachAll();
