@@ -13,7 +13,7 @@ export function stepOf(logProbs, token) {
 
 // `temperature` is that of a sample; its probabilities are those that were drawn from.
 export function stepsTable(steps, pieces, temperature) {
-    const table = element("table", { className: "pg-steps" }, headed(["step", "writes", ...TITLES]),
+  const table = element("table", { className: "pg-steps" }, headed(["step", "writes", ...TITLES]),
     element("tbody", {}, ...steps.map((step, i) => stepRow(step, i, pieces))));
   const drawn = temperature ? `, with the probabilities that they are drawn with at temperature ${temperature}` : "";
   return scrolling(table, `The five most probable next tokens at each step${drawn}. A dot stands for a space; the token that was written is framed.`);
