@@ -38,7 +38,7 @@ document.addEventListener("DOMContentLoaded", () => {
     image.replaceWith(box);
     box.append(image);
     const measure = () => {
-      box.style.setProperty("--natural", `${image.naturalWidth}px`);
+      box.style.setProperty("--natural", image.style.width || `${image.naturalWidth}px`);
       reach(box);
     };
     if (image.complete) measure();

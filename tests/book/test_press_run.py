@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import signal
 import subprocess
@@ -12,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import NotebookNode
+from PIL import Image
 
 from press.__main__ import main
-from press.run import RunSettings, normalise, run, shorten_paths
+from press.run import COLOURS, RunSettings, normalise, run, shorten_paths
 
 if TYPE_CHECKING:
     from conftest import TinyBook
@@ -153,6 +157,33 @@ def test_metadata_is_fixed(tmp_path: Path) -> None:
     assert "version" not in notebook.metadata["language_info"]
     assert "widgets" not in notebook.metadata
     assert notebook.metadata["title"] == "kept"
+
+
+def test_figures_are_sharp_and_keep_few_colours(one: TinyBook, cell: Cell) -> None:
+    """The bytes of a figure are counted with its page; its colours are those that were drawn."""
+    one.chapter(
+        "01_first",
+        [
+            cell("import matplotlib.pyplot as plt"),
+            cell("from scratch.plumbing.figures import use_book_style\nuse_book_style()"),
+            cell(
+                "figure, axes = plt.subplots(figsize=(2, 1))\n"
+                "_ = axes.imshow([[i / 40 for i in range(40)]], aspect='auto')"
+            ),
+        ],
+    )
+    book = one.load()
+    run(book.chapters[0], book.root, QUIET)
+    output = one.read("01_first").cells[3].outputs[0]
+    picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+    assert picture.width == pytest.approx(2 * output.metadata["image/png"]["width"], abs=1)
+    assert picture.mode == "P" and len(picture.getcolors()) <= COLOURS
+    shown = np.asarray(picture.convert("RGB"), dtype=int)
+    middle = shown[shown.shape[0] // 2]
+    assert len(np.unique(middle, axis=0)) > 35, "forty shades in a row, some on the same pixels"
+    notebook = one.read("01_first")
+    normalise(notebook, book.root)
+    assert notebook.cells[3].outputs[0].data["image/png"] == output.data["image/png"]
 
 
 def test_tracebacks_lose_the_folders_of_this_machine(tmp_path: Path) -> None:

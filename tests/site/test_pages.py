@@ -23,6 +23,14 @@ MATHEMATICS = """() => ({
 SILENT = """() => [...document.images]
     .filter(i => !i.alt.trim() || /\\.(png|svg|jpe?g)$/.test(i.alt.trim())).map(i => i.src)"""
 UNLOADED = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+# pictures that a dense screen would show blurred, and pictures out of shape
+BLURRED = """() => [...document.querySelectorAll("article img[src$='.png']")].filter(i => {
+    const style = getComputedStyle(i);
+    const wide = i.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    const high = i.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+    const shape = (high * i.naturalWidth) / (wide * i.naturalHeight);
+    return wide > 0 && (i.naturalWidth < 2 * wide - 2 || Math.abs(shape - 1) > .02);
+}).map(i => i.src)"""
 # the elements that stick out to the right and are not inside a box that scrolls
 STICKING_OUT = """() => {
     const scrolls = e => e
@@ -109,6 +117,7 @@ def faults(visit: Visit, root: Path) -> dict[str, Any]:
         "requests to another host": visit.elsewhere,
         "complaints of the browser": visit.errors,
         "images that do not load": page.evaluate(UNLOADED),
+        "images blurred or out of shape": page.evaluate(BLURRED),
         "images without alternative text": page.evaluate(SILENT),
         "wider than the page": page.evaluate(STICKING_OUT),
         "the page scrolls sideways by": max(0, sideways),
