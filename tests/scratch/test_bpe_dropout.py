@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from reference import quick, refuses
 from scratch.datasets import encode_pairs
 from scratch.plumbing.bpe_dropout import MergeDropout, encode_epoch
-from scratch.plumbing.recipes import Extras
 from small import PAIRS, tokenizer
 
 WORDS = " ".join(" ".join(pair) for pair in PAIRS).split()
@@ -76,16 +75,3 @@ def test_a_state_decides_an_epoch() -> None:
 def test_bad_probabilities_are_named() -> None:
     for p in (1.0, -0.1, None):
         refuses(lambda p=p: MergeDropout(tokenizer(), p), f"p is {p!r}")  # type: ignore[misc]
-
-
-def test_the_target_can_be_cut_in_one_way_only() -> None:
-    t = tokenizer()
-    noisy, plain = MergeDropout(t, 0.3), MergeDropout(t, 0.0)
-    words = [(noisy.words(english), noisy.words(french)) for english, french in PAIRS]
-    found = encode_epoch(words, noisy, "a", max_len=99, target_merges=plain)
-    usual = encode_epoch(words, plain, "a", max_len=99)
-    assert [e.target for e in found] == [e.target for e in usual]
-    assert [e.source for e in found] != [e.source for e in usual]
-    assert Extras(bpe_dropout=0.1).of_target() == 0.1
-    assert Extras(bpe_dropout=0.1, target_bpe_dropout=0.0).of_target() == 0.0
-    refuses(lambda: Extras(target_bpe_dropout=1.5), "target_bpe_dropout is 1.5")

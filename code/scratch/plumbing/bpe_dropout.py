@@ -66,17 +66,15 @@ def encode_epoch(
     state: str,
     *,
     max_len: int,
-    target_merges: MergeDropout | None = None,
 ) -> list[Example]:
     """Cut all pairs of ``words`` anew, drawing from ``state``; drop those over ``max_len``.
 
-    ``state`` is any text: the same one gives the same examples.  Targets are cut by
-    ``target_merges`` if these are given.
+    ``state`` is any text: the same one gives the same examples.
     """
     draw, bos, eos = random.Random(state), merges.bos_id, merges.eos_id
-    cut = (target_merges or merges).encode
+    cut = merges.encode
     found = [
-        Example([*merges.encode(source, draw), eos], [bos, *cut(target, draw), eos])
+        Example([*cut(source, draw), eos], [bos, *cut(target, draw), eos])
         for source, target in words
     ]
     kept = [e for e in found if max(len(e.source), len(e.target)) <= max_len]

@@ -23,9 +23,7 @@ class Stream:
 
     def __init__(self, tokenizer: Tokenizer, config: TrainingConfig, extras: Extras) -> None:
         self.config = config
-        self.merges, self.target_merges = (
-            MergeDropout(tokenizer, p) for p in (extras.bpe_dropout, extras.of_target())
-        )
+        self.merges = MergeDropout(tokenizer, extras.bpe_dropout)
         self.epoch, self.done, self.length = 1, 0, 0
         self.state = _next(f"seed {config.seed}")
 
@@ -36,9 +34,7 @@ class Stream:
         split, size, seed = self.merges.words, self.config.max_tokens, self.config.seed
         words = [(split(source), split(target)) for source, target in pairs]
         while True:
-            examples = encode_epoch(
-                words, self.merges, self.state, max_len=max_len, target_merges=self.target_merges
-            )
+            examples = encode_epoch(words, self.merges, self.state, max_len=max_len)
             epoch = list(batches(examples, max_tokens=size, seed=seed + self.epoch))
             self.length = len(epoch)
             for batch in epoch[self.done :]:
