@@ -87,6 +87,13 @@ def test_the_card_says_what_the_files_beside_it_say(name: str) -> None:
             assert f"| {set_name} | {found['sentences']} | right | {found['right']} |" in card
 
 
+def test_the_translator_is_as_good_as_published_ones_of_its_size() -> None:
+    """61.80 is the text-only Transformer-Tiny of Wu et al. (2021) on the same test set."""
+    recorded = json.loads((PRETRAINED / "en-fr" / "scores.json").read_text(encoding="utf-8"))
+    assert recorded["sets"]["multi30k-test"]["scores"][PUBLISHED]["score"] >= 61.8
+    assert recorded["sets"]["everyday"]["right"] >= 36
+
+
 @pytest.mark.parametrize("name", BY_COMMAND)
 def test_the_everyday_answers_are_those_of_the_scores(name: str) -> None:
     folder = PRETRAINED / name

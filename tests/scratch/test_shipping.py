@@ -33,7 +33,7 @@ FIRST = recipes.Recipe(
     training=TrainingConfig(steps=26, max_tokens=80, warmup_steps=2, seed=3),
     model={"d_model": 16, "n_heads": 2, "d_ff": 24, "n_encoder_layers": 1, "n_decoder_layers": 1,
            "max_len": 64, "norm": "pre"},
-    extras=Extras(Dropout(0.1), bpe_dropout=0.1, target_bpe_dropout=0.0),
+    extras=Extras(Dropout(0.1), bpe_dropout=0.1),
 )  # fmt: skip
 SECOND = replace(FIRST, training=replace(FIRST.training, steps=5, seed=4))
 
@@ -85,12 +85,29 @@ def test_a_chain_of_runs_is_shipped(runs: Path, shelf: Path) -> None:
     card = (folder / CARD).read_text()
     for part in (
         "# Model card: en-fr", "an abacus", "int8", "in 2 stages", "Not measured yet",
-        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |", "| 0.1, target 0 |",
+        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |", "| 0.1 | 0.1 | 3 |",
         "python -m scratch train pair --out runs\n", "evaluate --model en-fr --set all --record",
         f"{sum(p.numel() for p in trained.parameters()):,} parameters", "8 pairs", "tatoeba ",
     ):  # fmt: skip
         assert part in card
     assert card == card_text(folder)
+
+
+def test_the_mean_of_the_last_stages_can_be_shipped(runs: Path, shelf: Path) -> None:
+    one, two = runs / "one", runs / "two"
+    folder, _ = ship([one, two], "en-fr", average=2, stored_as="float32")
+    first, second, shipped = (load_pretrained(m)[0] for m in (one, two, "en-fr"))
+    for a, b, mean in zip(*(m.parameters() for m in (first, second, shipped)), strict=True):
+        assert torch.allclose(mean, (a + b) / 2, rtol=0, atol=1e-6)
+        assert not torch.equal(a, b)
+    card = (folder / CARD).read_text()
+    assert "the mean of those that stages 1 and 2 ended with" in card
+    command = "ship --as en-fr --average 2 --run _build/runs/one _build/runs/two\n"
+    assert f"python -m scratch {command}" in card
+    for average in (0, 3):
+        refuses(lambda n=average: ship([one, two], "x", average=n), f"--average is {average}")  # type: ignore[misc]
+    ship([one, two], "en-fr", stored_as="float32")
+    assert "the mean of those" not in (folder / CARD).read_text()
 
 
 def test_a_model_can_be_shipped_in_other_ways_and_again(runs: Path, shelf: Path) -> None:

@@ -5,7 +5,7 @@ export const EXAMPLES = {
     "Where is the station?",
     "Two dogs are playing in the snow.",
     "I don't know him.",
-    "A young girl in a red dress is riding a small white horse.",
+    "A young girl in a red dress rides a small white horse.",
   ],
   french: "Un homme roule sur un vélo rouge.",
 };

@@ -1,8 +1,9 @@
-"""Checkpoint averaging: the mean of the last epochs' weights translates better than the last.
+"""Weights averaged: of the last epochs of a run, and of runs that went on from each other.
 
-Source: Vaswani et al. (2017), section 6.1.
+Sources: Vaswani et al. (2017), section 6.1; Wortsman et al. (2022) for runs.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from scratch.plumbing import checks
 from scratch.plumbing.whole import write_whole
 from scratch.transformer import Transformer
 
-__all__ = ["average_snapshots", "save_snapshot"]
+__all__ = ["average_snapshots", "save_snapshot", "set_mean"]
 
 
 def save_snapshot(folder: Path, model: Transformer, epoch: int, *, keep: int) -> None:
@@ -28,7 +29,6 @@ def _snapshot(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:04d}.safetensors"
 
 
-@torch.no_grad()
 def average_snapshots(folder: Path, model: Transformer, epochs: int, n: int) -> int:
     """Give ``model`` the mean weights of the last ``n`` of its ``epochs``; return how many.
 
@@ -40,10 +40,16 @@ def average_snapshots(folder: Path, model: Transformer, epochs: int, n: int) -> 
     if len(last) < 2:
         return 0
     files = [_read(_snapshot(folder, epoch), model) for epoch in last]
+    set_mean(model, files)
+    return len(files)
+
+
+@torch.no_grad()
+def set_mean(model: Transformer, weights: Sequence[Mapping[str, Tensor]]) -> None:
+    """Give ``model`` the mean of several ``weights``, each a parameter by its name."""
     for name, p in model.named_parameters():
         # in float64, so that the order of the sum does not show
-        p.copy_(torch.stack([file[name].double() for file in files]).mean(dim=0))
-    return len(files)
+        p.copy_(torch.stack([part[name].double() for part in weights]).mean(dim=0))
 
 
 def _read(path: Path, model: Transformer) -> dict[str, Tensor]:

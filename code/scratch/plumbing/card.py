@@ -73,6 +73,7 @@ def card_text(folder: Path) -> str:
         "## Training",
         _stages(logs, about),
         _commands(logs),
+        *_mean_of_stages(folder.name, about),
         "## Scores",
         _scores(found, folder.name),
         "## Limits",
@@ -143,19 +144,12 @@ def _cells(log: list[dict[str, Any]]) -> list[str]:
         f"{training['max_tokens'] * training.get('accumulate', 1):,}",
         f"{training['peak_rate']:g}",
         f"{header['model']['dropout']:g}",
-        _word_cutting(header.get("extras", {})),
+        f"{header.get('extras', {}).get('bpe_dropout', 0.0):g}",
         str(training["seed"]),
         ", then ".join(dict.fromkeys(f"{n} × {m}" for n, m in _processes(log))),
         f"{seconds_of(entries) / 3600:.2f}",
         ", ".join(f"{name} {value:.1f}" for name, value in found.items()) or "-",
     ]
-
-
-def _word_cutting(extras: dict[str, Any]) -> str:
-    """Return the probability of BPE-dropout, and that of the target where it is another."""
-    p = extras.get("bpe_dropout", 0.0)
-    target = extras.get("target_bpe_dropout")
-    return f"{p:g}" if target in (None, p) else f"{p:g}, target {target:g}"
 
 
 def _processes(log: list[dict[str, Any]]) -> list[tuple[int, int]]:
@@ -174,6 +168,19 @@ def _commands(logs: list[list[dict[str, Any]]]) -> str:
     if again is None:
         return text
     return text + "\n\nThe same chain in one command:\n\n```\n" + again + "\n```"
+
+
+def _mean_of_stages(name: str, about: dict[str, Any]) -> list[str]:
+    """Return how the shipped weights were made of those of several stages, if they were."""
+    n, runs = about.get("average", 1), about["runs"]
+    if n == 1:
+        return []
+    last = " and ".join(map(str, range(len(runs) - n + 1, len(runs) + 1)))
+    stages = " ".join(f"_build/runs/{run}" for run in runs)
+    return [
+        f"The weights that ship are the mean of those that stages {last} ended with:",
+        f"```\npython -m scratch ship --as {name} --average {n} --run {stages}\n```",
+    ]
 
 
 def _chain_command(headers: list[dict[str, Any]]) -> str | None:

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: Any) -> None:
     c = commands.add_parser("train", help="train one of the book's recipes")
-    stages = "en-fr: the stages en-fr-1, en-fr-2, en-fr-3 in order"
+    stages = "en-fr: the stages en-fr-1 to en-fr-5 in order"
     c.add_argument("recipe", help=f"grammar; {stages}")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
@@ -137,6 +137,9 @@ def _add_ship(commands: Any) -> None:
         "--run", dest="runs", required=True, nargs="+", metavar="DIR", help="its stages, in order"
     )
     c.add_argument("--as", dest="name", required=True, metavar="NAME", help="such as en-fr")
+    c.add_argument(
+        "--average", type=int, default=1, metavar="N", help="mean of the last N stages (default: 1)"
+    )
     c.add_argument(
         "--stored-as", default="int8", help="int8, float16, bfloat16 or float32 (%(default)s)"
     )
@@ -285,7 +288,8 @@ def _ship(arguments: argparse.Namespace) -> None:
 
     a = arguments
     runs = [Path(run) for run in a.runs]
-    folder, loss = ship(runs, a.name, stored_as=a.stored_as, hardware=a.hardware)
+    settings = {"average": a.average, "stored_as": a.stored_as, "hardware": a.hardware}
+    folder, loss = ship(runs, a.name, **settings)
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
     print(f"stored as {a.stored_as}: {loss.describe()}")
     print(f"next: python -m scratch evaluate --model {a.name} --set all --record")

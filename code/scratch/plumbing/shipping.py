@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scratch.plumbing import checkpoint, checks
+from scratch.plumbing.average import set_mean
 from scratch.plumbing.journal import read_log
 from scratch.plumbing.quantize import STORED_AS, Loss, storage_loss
 from scratch.plumbing.run_folder import LOG, is_finished
@@ -99,18 +100,28 @@ def shorten_log(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def ship(
-    runs: Sequence[Path], name: str, *, stored_as: str = "int8", hardware: str = ""
+    runs: Sequence[Path],
+    name: str,
+    *,
+    average: int = 1,
+    stored_as: str = "int8",
+    hardware: str = "",
 ) -> tuple[Path, Loss]:
     """Write the model of the last of ``runs`` as the shipped model ``name``, all logs beside it.
 
-    ``hardware`` says in words what the runs were computed on.  Returns the model's folder and
-    what storing changed.
+    With ``average``, its weights are the mean of those that so many runs, the last ones, ended
+    with.  ``hardware`` says in words what the runs were computed on.  Returns the model's folder
+    and what storing changed.
     """
     checks.one_of("--stored-as", stored_as, STORED_AS)
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ValueError(f"--as is {name!r}, expected a name of a-z, 0-9 and single hyphens")
     stages = read_stages(runs)
-    model, tokenizer = checkpoint.load_pretrained(stages[-1].folder)
+    good = 1 <= average <= len(stages)
+    checks.require(good, f"--average is {average}, expected 1 to {len(stages)}, the number of runs")
+    ends = [checkpoint.load_pretrained(stage.folder) for stage in stages[-average:]]
+    model, tokenizer = ends[-1]
+    set_mean(model, [dict(end.named_parameters()) for end, _ in ends])
     loss = storage_loss(dict(model.named_parameters()), stored_as)
     folder = checkpoint.PRETRAINED / name
     checkpoint.save_pretrained(folder, model, tokenizer, stored_as=stored_as)
@@ -121,6 +132,7 @@ def ship(
         "overall": float(f"{loss.overall:.3g}"),
         "hardware": hardware,
         "runs": [stage.folder.name for stage in stages],
+        "average": average,
     }
     write_whole(folder / SHIPPED, json.dumps(about, indent=1) + "\n")
     from scratch.plumbing.card import write_card  # here, because the card reads this module
