@@ -158,7 +158,10 @@ def _reason(error: Exception, settings: RunSettings) -> str:
 
 
 def normalise(notebook: NotebookNode, root: Path) -> None:
-    """Keep what every run has in common: counts from 1, no times, versions, widgets or folders."""
+    """Keep what every run has in common: counts from 1, no times, versions, widgets or folders.
+
+    Pictures keep few colours.
+    """
     count = 0
     for _, cell in code_cells(notebook):
         if cell.execution_count is not None:
@@ -179,7 +182,7 @@ def normalise(notebook: NotebookNode, root: Path) -> None:
 
 
 def few_colours(png: str) -> str:
-    """Draw a picture in its 256 commonest colours: a third of the bytes, and no eye can tell."""
+    """Draw a picture in 256 colours at most, chosen by median cut: a third of the bytes."""
     small = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
         picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(

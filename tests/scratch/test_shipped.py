@@ -87,13 +87,6 @@ def test_the_card_says_what_the_files_beside_it_say(name: str) -> None:
             assert f"| {set_name} | {found['sentences']} | right | {found['right']} |" in card
 
 
-def test_the_translator_is_as_good_as_published_ones_of_its_size() -> None:
-    """61.80 is the text-only Transformer-Tiny of Wu et al. (2021) on the same test set."""
-    recorded = json.loads((PRETRAINED / "en-fr" / "scores.json").read_text(encoding="utf-8"))
-    assert recorded["sets"]["multi30k-test"]["scores"][PUBLISHED]["score"] >= 61.8
-    assert recorded["sets"]["everyday"]["right"] >= 36
-
-
 @pytest.mark.parametrize("name", BY_COMMAND)
 def test_the_everyday_answers_are_those_of_the_scores(name: str) -> None:
     folder = PRETRAINED / name
@@ -129,9 +122,10 @@ def test_the_scores_of_a_slice_are_computed_again(name: str, set_name: str) -> N
 
 
 def test_the_translator_is_as_good_as_what_is_published() -> None:
-    """Transformer-Tiny without images, Wu et al. (2021): 61.80 on the same split."""
+    """Transformer-Tiny without images, Wu et al. (2021), which is smaller: 61.80 on this split."""
     kept = json.loads((PRETRAINED / "en-fr" / "scores.json").read_text(encoding="utf-8"))
     assert kept["sets"]["multi30k-test"]["scores"][PUBLISHED]["score"] >= 61.8
+    assert kept["sets"]["everyday"]["right"] >= 36
 
 
 def translate(name: str | Path, lines: list[str], kept: dict[str, float]) -> list[str]:

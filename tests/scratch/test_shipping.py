@@ -95,15 +95,16 @@ def test_a_chain_of_runs_is_shipped(runs: Path, shelf: Path) -> None:
 
 def test_the_mean_of_the_last_stages_can_be_shipped(runs: Path, shelf: Path) -> None:
     one, two = runs / "one", runs / "two"
-    folder, _ = ship([one, two], "en-fr", average=2, stored_as="float32")
+    how: dict[str, Any] = {"average": 2, "stored_as": "float32", "hardware": "a b"}
+    folder, _ = ship([one, two], "en-fr", **how)
     first, second, shipped = (load_pretrained(m)[0] for m in (one, two, "en-fr"))
     for a, b, mean in zip(*(m.parameters() for m in (first, second, shipped)), strict=True):
         assert torch.allclose(mean, (a + b) / 2, rtol=0, atol=1e-6)
         assert not torch.equal(a, b)
     card = (folder / CARD).read_text()
     assert "the mean of those that stages 1 and 2 ended with" in card
-    command = "ship --as en-fr --average 2 --run _build/runs/one _build/runs/two\n"
-    assert f"python -m scratch {command}" in card
+    command = "python -m scratch ship --as en-fr --average 2 --stored-as float32 --hardware 'a b' "
+    assert f"\n{command}--run _build/runs/one _build/runs/two\n" in card
     for average in (0, 3):
         refuses(lambda n=average: ship([one, two], "x", average=n), f"--average is {average}")  # type: ignore[misc]
     ship([one, two], "en-fr", stored_as="float32")

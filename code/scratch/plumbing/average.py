@@ -1,4 +1,4 @@
-"""Weights averaged: of the last epochs of a run, and of runs that went on from each other.
+"""Weights averaged: of a run's last epochs, and of runs that began where another one ended.
 
 Sources: Vaswani et al. (2017), section 6.1; Wortsman et al. (2022) for runs.
 """
@@ -46,7 +46,7 @@ def average_snapshots(folder: Path, model: Transformer, epochs: int, n: int) -> 
 
 @torch.no_grad()
 def set_mean(model: Transformer, weights: Sequence[Mapping[str, Tensor]]) -> None:
-    """Give ``model`` the mean of several ``weights``, each a parameter by its name."""
+    """Give ``model`` the mean of ``weights``, each of which maps names to parameters."""
     for name, p in model.named_parameters():
         # in float64, so that the order of the sum does not show
         p.copy_(torch.stack([part[name].double() for part in weights]).mean(dim=0))

@@ -1,6 +1,7 @@
 """The card of a shipped model, made of the files beside it: settings, logs, scores."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,8 @@ def _stages(logs: list[list[dict[str, Any]]], about: dict[str, Any]) -> str:
         begin = f"stage {number - 1}" if number > 1 else "new weights"
         lines.append("| " + " | ".join([f"{number}: `{name}`", begin, *_cells(log)]) + " |")
     note = (
-        "BLEU is that of the averaged weights, or after the last whole epoch in a log without it."
+        "BLEU is that of the weights that the stage ended with, averaged or not; in a log without "
+        "it, that after the last whole epoch."
     )
     return "\n".join([*lines, "", note])
 
@@ -175,11 +177,15 @@ def _mean_of_stages(name: str, about: dict[str, Any]) -> list[str]:
     n, runs = about.get("average", 1), about["runs"]
     if n == 1:
         return []
-    last = " and ".join(map(str, range(len(runs) - n + 1, len(runs) + 1)))
+    *others, end = map(str, range(len(runs) - n + 1, len(runs) + 1))
+    how = f"--average {n} --stored-as {about['stored_as']}"
+    if about["hardware"]:
+        how += f" --hardware {shlex.quote(about['hardware'])}"
     stages = " ".join(f"_build/runs/{run}" for run in runs)
     return [
-        f"The weights that ship are the mean of those that stages {last} ended with:",
-        f"```\npython -m scratch ship --as {name} --average {n} --run {stages}\n```",
+        f"The weights that ship are the mean of those that stages {', '.join(others)} and {end} "
+        "ended with:",
+        f"```\npython -m scratch ship --as {name} {how} --run {stages}\n```",
     ]
 
 

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: Any) -> None:
     c = commands.add_parser("train", help="train one of the book's recipes")
-    stages = "en-fr: the stages en-fr-1 to en-fr-5 in order"
+    stages = "en-fr: the stages en-fr-1, en-fr-2, en-fr-3, en-fr-4, en-fr-5 in order"
     c.add_argument("recipe", help=f"grammar; {stages}")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")

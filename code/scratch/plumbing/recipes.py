@@ -153,8 +153,8 @@ RECIPES = {
         model=EN_FR | {"dropout": 0.2},
         extras=Extras(dropout=Dropout(residual=0.2), average=3),
     ),
-    # Fourth stage: dropout keeps a model from learning what it sees only a few times.  With little
-    # of it, and every caption once, rare words of everyday sentences are learned, too.
+    # Fourth stage: dropout makes it hard to learn what is seen only a few times.  With little of
+    # it, and every caption once, rare words of everyday sentences are to be learned, too.
     "en-fr-4": Recipe(
         corpus="en-fr",
         vocab_size=8_000,
