@@ -72,9 +72,8 @@ def encode_epoch(
     ``state`` is any text: the same one gives the same examples.
     """
     draw, bos, eos = random.Random(state), merges.bos_id, merges.eos_id
-    cut = merges.encode
     found = [
-        Example([*cut(source, draw), eos], [bos, *cut(target, draw), eos])
+        Example([*merges.encode(source, draw), eos], [bos, *merges.encode(target, draw), eos])
         for source, target in words
     ]
     kept = [e for e in found if max(len(e.source), len(e.target)) <= max_len]

@@ -76,6 +76,27 @@ EN_FR: dict[str, Any] = {
     "max_len": 128,
     "norm": "pre",
 }
+
+
+def _stage(
+    *,
+    dropout: float,
+    corpus: str = "en-fr",
+    bpe_dropout: float = 0.0,
+    average: int = 1,
+    schedule: str = "linear",
+    **training: Any,
+) -> Recipe:
+    """Return a stage of the book's translator; ``training`` is the rest of its TrainingConfig."""
+    return Recipe(
+        corpus=corpus,
+        vocab_size=8_000,
+        training=TrainingConfig(schedule=schedule, label_smoothing=0.1, **training),
+        model=EN_FR | {"dropout": dropout},
+        extras=Extras(Dropout(residual=dropout), bpe_dropout=bpe_dropout, average=average),
+    )
+
+
 RECIPES = {
     "grammar": Recipe(
         corpus="grammar",
@@ -104,87 +125,55 @@ RECIPES = {
     # The translator of the book, first stage.  Sizes after the Transformer-Tiny of Wu et al.
     # (2021), but twice as wide, since one model serves captions and everyday sentences.  Little
     # dropout at first: ten epochs are too few to learn by heart, and less noise learns faster.
-    "en-fr-1": Recipe(
-        corpus="en-fr",
-        vocab_size=8_000,
-        training=TrainingConfig(
-            steps=4_000,
-            max_tokens=4_096,
-            peak_rate=2e-3,
-            warmup_steps=800,
-            schedule="inverse_sqrt",
-            label_smoothing=0.1,
-            seed=1,
-        ),
-        model=EN_FR | {"dropout": 0.1},
-        extras=Extras(dropout=Dropout(residual=0.1), bpe_dropout=0.1, average=3),
+    "en-fr-1": _stage(
+        dropout=0.1,
+        bpe_dropout=0.1,
+        average=3,
+        steps=4_000,
+        max_tokens=4_096,
+        peak_rate=2e-3,
+        warmup_steps=800,
+        schedule="inverse_sqrt",
+        seed=1,
     ),
     # Second stage: more dropout, and a new pass of the schedule that ends at a rate of 0.
-    "en-fr-2": Recipe(
-        corpus="en-fr",
-        vocab_size=8_000,
-        training=TrainingConfig(
-            steps=4_500,
-            max_tokens=4_096,
-            peak_rate=1.5e-3,
-            warmup_steps=200,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=2,
-        ),
-        model=EN_FR | {"dropout": 0.2},
-        extras=Extras(dropout=Dropout(residual=0.2), bpe_dropout=0.1, average=3),
+    "en-fr-2": _stage(
+        dropout=0.2,
+        bpe_dropout=0.1,
+        average=3,
+        steps=4_500,
+        max_tokens=4_096,
+        peak_rate=1.5e-3,
+        warmup_steps=200,
+        seed=2,
     ),
     # Third stage: words are cut in one way only, as translations are searched for.  With several
     # ways a word shares its probability among them, which may favour short outputs.  Captions come
     # twice in each epoch, and batches of half the size make more updates of the same text.
-    "en-fr-3": Recipe(
+    "en-fr-3": _stage(
         corpus="en-fr-captions",
-        vocab_size=8_000,
-        training=TrainingConfig(
-            steps=5_710,
-            max_tokens=2_048,
-            peak_rate=1e-3,
-            warmup_steps=200,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=3,
-        ),
-        model=EN_FR | {"dropout": 0.2},
-        extras=Extras(dropout=Dropout(residual=0.2), average=3),
+        dropout=0.2,
+        average=3,
+        steps=5_710,
+        max_tokens=2_048,
+        peak_rate=1e-3,
+        warmup_steps=200,
+        seed=3,
     ),
     # Fourth stage: dropout makes it hard to learn what is seen only a few times.  With little of
     # it, and every caption once, rare words of everyday sentences are to be learned, too.
-    "en-fr-4": Recipe(
-        corpus="en-fr",
-        vocab_size=8_000,
-        training=TrainingConfig(
-            steps=2_400,
-            max_tokens=2_048,
-            peak_rate=6e-4,
-            warmup_steps=100,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=4,
-        ),
-        model=EN_FR | {"dropout": 0.1},
-        extras=Extras(dropout=Dropout(residual=0.1)),
+    "en-fr-4": _stage(
+        dropout=0.1, steps=2_400, max_tokens=2_048, peak_rate=6e-4, warmup_steps=100, seed=4
     ),
     # Fifth stage: the same once more, to the end of the fifth epoch.
-    "en-fr-5": Recipe(
-        corpus="en-fr",
-        vocab_size=8_000,
-        training=TrainingConfig(
-            steps=2_850,
-            max_tokens=2_048,
-            peak_rate=6e-4,
-            warmup_steps=100,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=5,
-        ),
-        model=EN_FR | {"dropout": 0.1},
-        extras=Extras(dropout=Dropout(residual=0.1), average=2),
+    "en-fr-5": _stage(
+        dropout=0.1,
+        average=2,
+        steps=2_850,
+        max_tokens=2_048,
+        peak_rate=6e-4,
+        warmup_steps=100,
+        seed=5,
     ),
 }
 
