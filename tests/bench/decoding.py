@@ -157,7 +157,7 @@ def _decode_once(name: str, who: str, beam_size: int) -> None:
 
 
 def tables(results: dict[str, Any]) -> dict[str, str]:
-    """Make a table of speed and one of memory, a column for each model's peer."""
+    """Make tables of speed and of memory, and one of what they were measured on."""
     speed, memory = [], []
     for name, found in results["models"].items():
         for label, seconds in found["seconds"].items():
@@ -173,4 +173,5 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     return {
         "speed": harness.markdown([*head, "ours / Hugging Face", "same outputs"], speed),
         "memory": harness.markdown(["peak memory in MiB, batch 64", "greedy", "beam 5"], memory),
+        "machine": harness.machine_table(results["machine"]),
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import platform
 import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -78,20 +79,37 @@ def alone(function: Callable[..., object], *arguments: object) -> float:
 
     ``function`` has to stand at the top of a module.
     """
+    return float(apart(_peak_of, function, arguments))
+
+
+def apart(function: Callable[..., Any], *arguments: object, without: Collection[str] = ()) -> Any:
+    """Return what ``function(*arguments)`` returns in a process of its own.
+
+    The process does not get the variables of the environment that ``without`` names.
+    ``function`` has to stand at the top of a module.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report_peak, args=(sender, function, arguments))
-    process.start()
+    process = context.Process(target=_send, args=(sender, function, arguments))
+    taken = {name: os.environ.pop(name) for name in without if name in os.environ}
+    try:
+        process.start()
+    finally:
+        os.environ.update(taken)
     sender.close()  # so that a process that dies is noticed
     try:
-        return float(receiver.recv())
+        return receiver.recv()
     finally:
         process.join()
 
 
-def _report_peak(sender: Any, function: Callable[..., object], arguments: tuple[object]) -> None:
+def _send(sender: Any, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+    sender.send(function(*arguments))
+
+
+def _peak_of(function: Callable[..., object], arguments: tuple[object, ...]) -> float:
     function(*arguments)
-    sender.send(round(_peak(), 1))
+    return round(_peak(), 1)
 
 
 def _peak() -> float:
@@ -122,6 +140,18 @@ def _processor() -> str:
     named = {key.strip(): value.strip() for key, _, value in fields}
     names = [named.get(key, "?") for key in ("model name", "cpu family", "model", "stepping")]
     return "{}, family {}, model {}, stepping {}".format(*names)
+
+
+def machine_table(machine: Mapping[str, Any], more: Sequence[Sequence[str]] = ()) -> str:
+    """Return a table of what :func:`describe` returned, and of ``more`` rows."""
+    rows = [
+        ["Processor", machine["processor"]],
+        ["Kernels, threads", f"{machine['kernels']}, {machine['threads']}"],
+        ["Python", machine["python"]],
+        *([name, version] for name, version in machine["versions"].items()),
+        *more,
+    ]
+    return markdown(["What", "Here"], rows, numbers=":--")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: str = "--:") -> str:

@@ -6,6 +6,7 @@ No time is asserted here, and no peer has to be installed.
 import copy
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -149,6 +150,18 @@ def test_memory_is_that_of_the_function_and_not_of_this_process() -> None:
     assert 150 < large - small < 300
 
 
+def test_a_process_apart_lacks_what_it_is_not_to_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "1")
+    monkeypatch.setenv("TWO", "2")
+    assert harness.apart(os.getenv, "TWO", without=["ONE", "NEVER_SET"]) == "2"
+    assert harness.apart(os.getenv, "ONE", without=["ONE", "NEVER_SET"]) is None
+    assert os.environ["ONE"] == "1"
+
+
+def test_the_allocator_is_left_to_the_system_by_what_the_command_sets(command: ModuleType) -> None:
+    assert set(training.ALLOCATOR) < command.SETTINGS.keys()
+
+
 def fill(mebibytes: int) -> None:
     torch.ones(mebibytes, 2**18)
 
@@ -168,6 +181,7 @@ EXAMPLE = {
         }
     },
     "real": {"tokens": 1000, "padding": 0.05, "seconds": {"nn.Transformer": [2.0], "b": [0.5]}},
+    "allocator": {name: [0.5] for name in contestants.CONTESTANTS} | {"this book, fast": [0.25]},
 }  # fmt: skip
 
 
@@ -180,6 +194,7 @@ def test_tables_hold_the_numbers() -> None:
         "| nn.Transformer | 500 | 1.00 |",
         "| b | 2,000 | 4.00 |",
     ]
+    assert "| this book, fast | 250 | 2.00 |" in made["allocator"]
     assert "| Padding in the real batches | 5 % |" in made["machine"]
 
 

@@ -20,6 +20,8 @@ from scratch.training import count_tokens
 REFERENCE, MATRICES = "nn.Transformer", "matrix products"
 SMOOTHING = 0.1
 REAL_BATCHES = 10  # of Multi30k, from all over an epoch
+# What the command sets for all, and what the last of these tables is measured without.
+ALLOCATOR = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
 class Trainee:
@@ -52,7 +54,14 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
             results["real"] = _real(trainees, real, rounds)
         del trainees  # the next ones need the memory
         found["memory"] = {} if quick else _memory(size)
+    results["allocator"] = harness.apart(_tiny, rounds, without=ALLOCATOR)
     return results
+
+
+def _tiny(rounds: int) -> dict[str, list[float]]:
+    """Time everybody at the tiny size, as :func:`measure` does, in the process that calls."""
+    trainees = {name: Trainee(make(SIZES["tiny"])) for name, make in CONTESTANTS.items()}
+    return _fixed(trainees, fixed_batch(SIZES["tiny"]), rounds, "tiny, the system's allocator")
 
 
 def _fixed(
@@ -109,6 +118,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     made = {size: _size_table(found) for size, found in results["sizes"].items()}
     if "real" in results:
         made["real"] = _real_table(results["real"])
+    made["allocator"] = _allocator_table(results["allocator"])
     return made | {"machine": _machine_table(results)}
 
 
@@ -139,19 +149,21 @@ def _real_table(real: dict[str, Any]) -> str:
     return harness.markdown(["Implementation", "target tokens a second", "speed"], rows)
 
 
+def _allocator_table(seconds: dict[str, list[float]]) -> str:
+    ratios = harness.ratios(seconds, REFERENCE)
+    rows = [
+        [name, f"{1000 * median(seconds[name]):,.0f}", f"{ratios[name]:.2f}"]
+        for name in CONTESTANTS
+    ]
+    return harness.markdown(["Implementation", "ms a step", "speed"], rows)
+
+
 def _machine_table(results: dict[str, Any]) -> str:
-    machine = results["machine"]
     rates = [
         f"{size}: {harness.matrix_rate(found['seconds'][MATRICES]) / 1e9:.0f}"
         for size, found in results["sizes"].items()
     ]
-    rows = [
-        ["Processor", machine["processor"]],
-        ["Kernels, threads", f"{machine['kernels']}, {machine['threads']}"],
-        ["Matrix products, GFLOP a second", ", ".join(rates)],
-        ["Python", machine["python"]],
-        *([name, version] for name, version in machine["versions"].items()),
-    ]
+    rows = [["Matrix products, GFLOP a second", ", ".join(rates)]]
     if "real" in results:
         rows.append(["Padding in the real batches", f"{100 * results['real']['padding']:.0f} %"])
-    return harness.markdown(["What", "Here"], rows, numbers=":--")
+    return harness.machine_table(results["machine"], rows)

@@ -3,6 +3,7 @@
 At small sizes a step of generation costs little arithmetic and many small calls.  So here
 
 - arguments are checked once, and projections of one input are one matrix product;
+- weights are laid out anew, as a product of few rows reads them fastest;
 - the cache is allocated ahead and never moves: outputs of a beam share their sentence's cache,
   and a mask tells each of them its ancestors' positions from those of the others;
 - the encoder's keys and values stand there once for each sentence, not once for each output;
@@ -12,7 +13,6 @@ At small sizes a step of generation costs little arithmetic and many small calls
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -37,24 +37,23 @@ Output = tuple[list[int], float]  # tokens without <bos> and <eos>, and their lo
 FIRST_ROOM = 16  # positions that the cache has room for at first; it doubles when it is full
 LATE = 7 / 8  # sentences that are done leave the batch when no more than this share goes on
 BLOCK = 64  # scores at most in a block, the best of which are looked into
+BLOCKS = 8  # that the output layer's columns are cut into, at most
 
 
-@dataclass(frozen=True)
 class _Linear:
-    weight: Tensor
-    bias: Tensor
+    """Projections of one input, as one: ``weight`` (D_in, D_out) lies as the product reads it."""
+
+    def __init__(self, *linears: nn.Linear) -> None:
+        self.weight = torch.cat([a.weight.T for a in linears], dim=1)
+        self.bias = torch.cat([a.bias for a in linears])
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
-
-
-def _side_by_side(*linears: nn.Linear) -> _Linear:
-    """Join projections of one input, so that one product computes them all."""
-    return _Linear(torch.cat([a.weight for a in linears]), torch.cat([a.bias for a in linears]))
+        """Map ``x`` (N, D_in) to (N, D_out)."""
+        return torch.addmm(self.bias, x, self.weight)
 
 
 def _qkv(a: MultiHeadAttention) -> _Linear:
-    return _side_by_side(a.w_query, a.w_key, a.w_value)
+    return _Linear(a.w_query, a.w_key, a.w_value)
 
 
 def _final(norm: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -62,10 +61,6 @@ def _final(norm: nn.Module) -> Callable[[Tensor], Tensor]:
     if isinstance(norm, LayerNorm):
         return lambda x: F.layer_norm(x, (norm.d_model,), norm.scale, norm.shift, norm.eps)
     return norm
-
-
-def _plain(linear: nn.Linear) -> _Linear:
-    return _Linear(linear.weight, linear.bias)
 
 
 class _Norm:
@@ -85,7 +80,7 @@ class _Norm:
 
 class _Feed:
     def __init__(self, f: FeedForward) -> None:
-        self.expand, self.contract = _plain(f.expand), _plain(f.contract)
+        self.expand, self.contract = _Linear(f.expand), _Linear(f.contract)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.contract(self.expand(x).relu_())
@@ -94,46 +89,35 @@ class _Feed:
 class _EncoderLayer:
     def __init__(self, layer: EncoderLayer) -> None:
         self.n_heads = layer.self_attention.n_heads
-        self.qkv, self.out = _qkv(layer.self_attention), _plain(layer.self_attention.w_output)
+        self.qkv, self.out = _qkv(layer.self_attention), _Linear(layer.self_attention.w_output)
         self.feed = _Feed(layer.feed_forward)
         self.norms = _Norm(layer.residual_1), _Norm(layer.residual_2)
 
-    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Map ``x`` (B, S, D) to (B, S, D); ``mask`` is added to the scores."""
+    def __call__(self, x: Tensor, B: int, mask: Tensor | None) -> Tensor:
+        """Map B sentences ``x`` (B * S, D) to (B * S, D); ``mask`` is added to the scores."""
         first, second = self.norms
-        qkv = self.qkv(first.before(x)).unflatten(-1, (3, self.n_heads, -1))
+        qkv = self.qkv(first.before(x)).view(B, -1, 3, self.n_heads, x.shape[1] // self.n_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, S, K) each
         heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = first.after(x, self.out(heads.transpose(1, 2).flatten(-2)))
+        x = first.after(x, self.out(heads.transpose(1, 2).reshape(x.shape)))
         return second.after(x, self.feed(second.before(x)))
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Attend from ``query`` (B, H, M, K) to (B, H, S, K); ``mask`` is added to the scores."""
-    B, H, M, K = query.shape
-    if M > 1:
-        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-    # for one query a head, two plain products are faster than the fused kernel
-    scores = torch.bmm(query.reshape(B * H, 1, K), keys.flatten(0, 1).mT).mul_(K**-0.5)
-    if mask is not None:
-        scores.view(B, H, 1, -1).add_(mask)
-    return torch.bmm(scores.softmax(dim=-1), values.flatten(0, 1)).view(B, H, 1, K)
 
 
 class _DecoderLayer:
     def __init__(self, layer: DecoderLayer) -> None:
         own, cross = layer.self_attention, layer.cross_attention
         self.n_heads = own.n_heads
-        self.qkv, self.out = _qkv(own), _plain(own.w_output)
-        self.query, self.cross_out = _plain(cross.w_query), _plain(cross.w_output)
-        self.key_value = _side_by_side(cross.w_key, cross.w_value)
+        self.qkv, self.out = _qkv(own), _Linear(own.w_output)
+        self.query, self.cross_out = _Linear(cross.w_query), _Linear(cross.w_output)
+        self.key_value = _Linear(cross.w_key, cross.w_value)
         self.feed = _Feed(layer.feed_forward)
         residuals = (layer.residual_1, layer.residual_2, layer.residual_3)
         self.first, self.second, self.third = (_Norm(residual) for residual in residuals)
 
-    def cross_cache(self, memory: Tensor) -> Pair:
-        """Return keys and values of ``memory`` (B, S, D), (B, H, S, K) each."""
-        split = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1))
+    def cross_cache(self, memory: Tensor, B: int) -> Pair:
+        """Return keys and values of ``memory`` (B * S, D), (B, H, S, K) each."""
+        K = memory.shape[1] // self.n_heads
+        split = self.key_value(memory).view(B, -1, 2, self.n_heads, K)
         keys, values = split.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
         return keys, values
 
@@ -145,10 +129,11 @@ class _DecoderLayer:
         keys, values = state.own[number]
         keys[:, :, start : start + M], values[:, :, start : start + M] = k, v
         keys, values = keys[:, :, : start + M], values[:, :, : start + M]
-        heads = _attend(q, keys, values, state.seen)
+        heads = F.scaled_dot_product_attention(q, keys, values, attn_mask=state.seen)
         x = self.first.after(x, self.out(heads.transpose(1, 2).reshape(B * M, -1)))
         q = self.query(self.second.before(x)).view(B, M, self.n_heads, -1).transpose(1, 2)
-        heads = _attend(q, *state.cross[number], state.memory_mask)
+        keys, values = state.cross[number]
+        heads = F.scaled_dot_product_attention(q, keys, values, attn_mask=state.memory_mask)
         x = self.second.after(x, self.cross_out(heads.transpose(1, 2).reshape(B * M, -1)))
         return self.third.after(x, self.feed(self.third.before(x)))
 
@@ -197,13 +182,14 @@ class FastState:
     def keep(self, sentences: list[int]) -> None:
         """Go on with the ``sentences`` only."""
         self.shape = (len(sentences), self.shape[1])
-        self._limit(self.limits[sentences])
-        self.own = [(keys[sentences], values[sentences]) for keys, values in self.own]
-        self.cross = [(keys[sentences], values[sentences]) for keys, values in self.cross]
+        places = torch.tensor(sentences, device=self.limits.device)
+        self._limit(self.limits[places])
+        for pairs in (self.own, self.cross):
+            pairs[:] = [(k.index_select(0, places), v.index_select(0, places)) for k, v in pairs]
         if self.memory_mask is not None:
-            self.memory_mask = self.memory_mask[sentences]
+            self.memory_mask = self.memory_mask[places]
         if self.seen is not None:
-            self.seen = self.seen[sentences]
+            self.seen = self.seen[places]
 
 
 def _twice(x: Tensor) -> Tensor:
@@ -223,7 +209,9 @@ class FastModel:
         self.encoder = [_EncoderLayer(cast(EncoderLayer, layer)) for layer in encoder]
         self.decoder = [_DecoderLayer(cast(DecoderLayer, layer)) for layer in decoder]
         self.finals = _final(model.encoder.final_norm), _final(model.decoder.final_norm)
-        self.unembed = model.output.weight.T  # (D, V)
+        # a product for each block of columns is faster than one for all: threads share the blocks
+        C = _divisor(model.config.vocab_size, BLOCKS)
+        self.unembed = model.output.weight.unflatten(0, (C, -1)).mT.contiguous()  # (C, D, V / C)
         never = [model.config.pad_id, model.config.bos_id]
         self.never = torch.tensor(never, device=self.unembed.device)
         self.scores = self.unembed.new_empty(2, 0, model.config.vocab_size)
@@ -234,12 +222,14 @@ class FastModel:
         checks.readable("source", source, c.vocab_size, c.max_len)
         real = (source != c.pad_id)[:, None, None, :]  # (B, 1, 1, S)
         x = self._embed(self.model.source_embedding, source)
-        x = x + self.model.source_positions.table[: source.shape[1]].to(x)
+        x += self.model.source_positions.table[: source.shape[1]]
+        x = x.flatten(0, 1)  # (B * S, D)
         mask = None if real.all() else x.new_zeros(real.shape).masked_fill_(~real, -math.inf)
         for layer in self.encoder:
-            x = layer(x, mask)
+            x = layer(x, len(source), mask)
         x = self.finals[0](x)
-        return FastState([layer.cross_cache(x) for layer in self.decoder], mask, limits, n_outputs)
+        cross = [layer.cross_cache(x, len(source)) for layer in self.decoder]
+        return FastState(cross, mask, limits, n_outputs)
 
     def _embed(self, embedding: TokenEmbedding, ids: Tensor) -> Tensor:
         return F.embedding(ids, embedding.weight) * math.sqrt(self.config.d_model)
@@ -256,8 +246,11 @@ class FastModel:
             x = layer(x, number, state)
         if self.scores.shape[1] < len(x):
             self.scores = x.new_empty(2, len(x), self.config.vocab_size)
-        logits, log_probs = self.scores[0, : len(x)], self.scores[1, : len(x)]
-        torch.mm(self.finals[1](x), self.unembed, out=logits)
+        log_probs, logits = self.scores[0, : len(x)], self.scores[1, : len(x)]
+        C, _, size = self.unembed.shape
+        blocks = log_probs.view(C, len(x), size)  # the room is free until the next but one line
+        torch.bmm(self.finals[1](x).expand(C, -1, -1), self.unembed, out=blocks)
+        logits.view(len(x), C, size).copy_(blocks.transpose(0, 1))
         torch.log_softmax(logits, -1, out=log_probs)
         log_probs.index_fill_(1, self.never, -math.inf)
         log_probs = log_probs.view(*tokens.shape, -1)
@@ -297,11 +290,14 @@ def best_continuations(log_probs: Tensor, totals: Tensor, k: int) -> tuple[Tenso
     return best, flat // V, flat % V
 
 
+def _divisor(number: int, most: int) -> int:
+    """Return the largest divisor of ``number`` that is at most ``most``."""
+    return max(n for n in range(1, most + 1) if number % n == 0)
+
+
 def _blocks(scores: Tensor) -> Tensor:
     """Cut the last axis of ``scores``, V, into equal blocks of at most :data:`BLOCK`."""
-    V = scores.shape[-1]
-    size = max(n for n in range(1, BLOCK + 1) if V % n == 0)
-    return scores.unflatten(-1, (-1, size))
+    return scores.unflatten(-1, (-1, _divisor(scores.shape[-1], BLOCK)))
 
 
 def _without(rows: list[int], done: list[bool]) -> tuple[list[int], list[int] | None]:
