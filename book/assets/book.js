@@ -88,7 +88,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (hidden > 0) box.tabIndex = 0;
     const beyond = hidden - box.scrollLeft;
     box.classList.toggle("goes-on", beyond > 2);
-    if (beyond > 2) box.style.setProperty("--beyond", `${Math.min(beyond, 42)}px`);
+    if (beyond > 2) box.style.setProperty("--beyond", `${Math.min(Math.max(beyond, 18), 42)}px`);
   }
   const reachAll = () => document.querySelectorAll(SCROLL).forEach(reach);
   reachAll();

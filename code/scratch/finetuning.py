@@ -36,12 +36,12 @@ __all__ = [
 
 
 def is_under(name: str, prefix: str) -> bool:
-    """Say whether ``name`` is ``prefix`` or a part of it; everything is a part of ""."""
+    """Say whether ``name`` is ``prefix`` or a part of it; everything is a part of ``""``."""
     return not prefix or f"{name}.".startswith(f"{prefix}.")
 
 
 def parameters_under(model: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
-    """Return the parameters of the module, or the one parameter, called ``prefix``; "" is all.
+    """Return the parameters of the module, or the one parameter, called ``prefix``; ``""`` is all.
 
     A shared parameter has several names and is found under each of them.
     """
@@ -188,7 +188,7 @@ def adapt(
     """Train ``model`` in place on ``examples``, each step with a batch of ``rehearsed`` as well.
 
     The two batches make one update, each token counting once.  Without ``rehearsed`` this is
-    :func:`scratch.training.train`.  Only what requires a gradient learns.
+    :func:`scratch.training.train` with ``accumulate=1``.  Only what requires a gradient learns.
     """
     optimizer = optimizer or make_optimizer(model)
     streams = [endless_batches(part, config) for part in (examples, rehearsed) if part]

@@ -86,7 +86,7 @@ def byte_pair_backend() -> Backend:
     backend.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),
-            normalizers.Replace(Regex("[’ʼ]"), "'"),
+            normalizers.Replace(Regex("[\u2019\u02bc]"), "'"),  # printed and modifier apostrophe
             normalizers.Replace(Regex(r"\s+"), " "),
             normalizers.Strip(),
             normalizers.Prepend(" "),  # so that a word is one token wherever it stands

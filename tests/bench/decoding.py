@@ -165,13 +165,13 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
             rate = {who: found["sentences"][label] / median(s) for who, s in seconds.items()}
             same = found["same"][label.split(",")[0]][peer]
             cells = [f"{rate[who]:,.1f}" for who in (OURS, TAUGHT, peer, ENGINE)]
-            times = [f"{rate[OURS] / rate[peer]:.2f}", f"{same:.0%}"]
-            speed.append([f"{name}: {label}", *cells[:2], f"{cells[2]} ({peer})", cells[3], *times])
+            times = [f"{rate[OURS] / rate[peer]:.2f}", f"{100 * same:.0f} %"]
+            speed.append([f"{name}: {label}", *cells, *times])
         for who, peaks in found["memory"].items():
             memory.append([f"{name}: {who}", *(f"{peak:,.0f}" for peak in peaks.values())])
     head = ["sentences a second", OURS, "as taught", "Hugging Face", ENGINE]
     return {
-        "speed": harness.markdown([*head, "ours / Hugging Face", "same outputs"], speed),
+        "speed": harness.markdown([*head, f"{OURS} / Hugging Face", "same outputs"], speed),
         "memory": harness.markdown(["peak memory in MiB, batch 64", "greedy", "beam 5"], memory),
         "machine": harness.machine_table(results["machine"]),
     }

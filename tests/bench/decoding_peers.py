@@ -160,7 +160,7 @@ def ctranslate2_decoder(model: Transformer, folder: Path) -> Decode:
                 [[names[i] for i in row] for row in rows],
                 beam_size=beam_size,
                 length_penalty=0.0,
-                max_decoding_length=min(room(rows[-1]), c.max_len),
+                max_decoding_length=min(room(rows[-1]), c.max_len) - 1,  # without <eos>
                 suppress_sequences=[["<pad>"], ["<s>"]],
             )
             found += [[number[t] for t in result.hypotheses[0]] for result in results]

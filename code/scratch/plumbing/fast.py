@@ -2,10 +2,11 @@
 
 What the naive step spends its time on at small sizes is not the matrix products: it stores
 scores of 8,000 tokens for every position, reads each LayerNorm's input six times and draws a
-random number per dropped value.  Here the loss comes in chunks straight from the hidden states,
-LayerNorm is PyTorch's kernel, and dropout takes one random byte per value.  On a processor the
-gradients of attention, dropout and ReLU are written out, so that each number is read once; a GPU
-and ``torch.compile`` have ways of their own.  ``make bench`` measures what this is worth.
+random number for every value that dropout may drop.  Here the loss comes in chunks straight from
+the hidden states, LayerNorm is PyTorch's kernel, and dropout takes one random byte per value.
+On a processor the gradients of attention, dropout and ReLU are written out, so that each number
+is read once; a GPU and ``torch.compile`` have ways of their own.  ``make bench`` measures what
+this is worth.
 """
 
 from collections.abc import Callable

@@ -12,8 +12,8 @@ How words are linked:
 - An auxiliary belongs to the verb: "does see"-"voit", "will see"-"verra", "saw"-"a vu"; where
   both languages have one, they are linked to each other: "did"-"a", "see"-"vu".
 - "not" is linked to "ne" and "pas"; the verb that opens a question also to "est-ce que".
-- "some" and "any" are linked to "des" or to "de la"; "du" and "au" to both words they hide,
-  "of" and "the".  Full stop is linked to full stop.
+- "some" and "any" are linked to "des" or to "de la"; "du" to both words that it hides, "of"
+  and "the", "au" to "to" or "at" and "the".  Full stop is linked to full stop.
 """
 
 import random
