@@ -47,7 +47,7 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
     results: dict[str, Any] = {"machine": harness.describe("x-transformers", "transformers")}
     results["sizes"] = {size: {} for size in (["tiny"] if quick else SIZES)}
     for size, found in results["sizes"].items():
-        trainees = {name: Trainee(make(SIZES[size])) for name, make in CONTESTANTS.items()}
+        trainees = _trainees(size)
         found |= {"sizes": asdict(SIZES[size]), "flops": flop_count(SIZES[size])}
         found["seconds"] = _fixed(trainees, fixed_batch(SIZES[size]), rounds, size)
         if size == "tiny" and real:
@@ -60,8 +60,13 @@ def measure(rounds: int, quick: bool) -> dict[str, Any]:
 
 def _tiny(rounds: int) -> dict[str, list[float]]:
     """Time everybody at the tiny size, as :func:`measure` does, in the process that calls."""
-    trainees = {name: Trainee(make(SIZES["tiny"])) for name, make in CONTESTANTS.items()}
-    return _fixed(trainees, fixed_batch(SIZES["tiny"]), rounds, "tiny, the system's allocator")
+    return _fixed(
+        _trainees("tiny"), fixed_batch(SIZES["tiny"]), rounds, "tiny, the system's allocator"
+    )
+
+
+def _trainees(size: str) -> dict[str, Trainee]:
+    return {name: Trainee(make(SIZES[size])) for name, make in CONTESTANTS.items()}
 
 
 def _fixed(
