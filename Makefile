@@ -118,7 +118,7 @@ node_modules/.installed: package.json package-lock.json | $(READY)
 
 # Sphinx copies style and scripts only when it writes a page, so a change to them has every page written again.
 _build/.assets: $(VENDOR)/.staged $(MODEL)/manifest.json $(wildcard book/assets/* book/assets/*/*) \
-		code/press/site.py code/press/cards.py | $(READY)
+		code/press/site/extension.py code/press/site/cards.py | $(READY)
 	@if [ -d $(SITE) ]; then find $(SITE) -name "*.html" -delete; fi
 	@touch $@
 
@@ -141,8 +141,8 @@ $(VENDOR)/.staged: node_modules/.installed Makefile
 # What the playground loads when a reader presses Start: the model that ships, and the programs that run it.
 RUNTIME := $(addprefix node_modules/,onnxruntime-web/dist/ort-wasm-simd-threaded.wasm \
 	onnxruntime-web/dist/ort.wasm.bundle.min.mjs @huggingface/tokenizers/dist/tokenizers.min.mjs)
-$(MODEL)/manifest.json: $(VENDOR)/.staged code/press/export.py code/press/graphs.py code/press/onnx_writer.py \
-		code/press/serve.py code/scratch/plumbing/cli.py $(wildcard $(addprefix \
+$(MODEL)/manifest.json: $(VENDOR)/.staged code/press/playground/export.py code/press/playground/graphs.py code/press/playground/onnx_writer.py \
+		code/press/site/serve.py code/scratch/plumbing/cli.py $(wildcard $(addprefix \
 		code/scratch/pretrained/*/,model.safetensors config.json tokenizer.json))
 	@$(BIN)/python -m press export $(MODEL) --with $(RUNTIME)
 	@cp node_modules/@huggingface/tokenizers/LICENSE $(MODEL)/tokenizers-LICENSE

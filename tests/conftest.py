@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+# what a test starts in a process of its own is this tree, and not one that is installed
+os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / at) for at in ("code", "tests/helpers"))
 # nbval is given the chapters by name; a notebook that a test keeps beside it is not one of them
 collect_ignore_glob = ["*.ipynb"]
 
@@ -39,7 +42,7 @@ CAPTIONS = [
 @pytest.fixture(scope="session")
 def sentences() -> list[str]:
     """Fifty English sentences of the kinds that the default model has learned from."""
-    from scratch.plumbing.everyday import everyday_sentences
+    from scratch.plumbing.data.everyday import everyday_sentences
 
     return [sentence.english for sentence in everyday_sentences()] + CAPTIONS
 
@@ -52,7 +55,11 @@ def in_processes() -> Callable[..., str]:
         options = [f"--nproc-per-node={n}", "--standalone", "--local-addr=127.0.0.1"]
         done = subprocess.run(
             [sys.executable, "-m", "torch.distributed.run", *options, str(script), *words],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(script.parent)},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": str(threads),
+                "PYTHONPATH": os.pathsep.join((str(script.parent), os.environ["PYTHONPATH"])),
+            },
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -61,3 +68,12 @@ def in_processes() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: on tensors as small as a test's, two only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

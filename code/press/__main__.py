@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from press import cells, order, quote
 from press.book import Book, PressError, UsageError, load_book
+from press.check import cells, order, quote
 from scratch.plumbing.cli import DEFAULT_MODEL
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -117,7 +117,7 @@ def runs(book: Book, arguments: argparse.Namespace) -> list[str]:
 
 
 def reference(book: Book, arguments: argparse.Namespace) -> list[str]:
-    from press import api  # imports the whole of scratch
+    from press.site import api  # imports the whole of scratch
 
     number, changed = api.write(book)
     print(f"api: {number} pages, {changed} changed")
@@ -125,7 +125,7 @@ def reference(book: Book, arguments: argparse.Namespace) -> list[str]:
 
 
 def exports(book: Book, arguments: argparse.Namespace) -> list[str]:
-    from press.export import export  # imports torch and onnx
+    from press.playground.export import export  # imports torch and onnx
 
     manifest = export(arguments.model or DEFAULT_MODEL, arguments.folder, arguments.extra)
     size = sum(file["bytes"] for file in manifest["files"].values())
@@ -134,7 +134,7 @@ def exports(book: Book, arguments: argparse.Namespace) -> list[str]:
 
 
 def serves(book: Book, arguments: argparse.Namespace) -> list[str]:
-    from press.serve import server
+    from press.site.serve import server
 
     try:
         running = server(arguments.folder or book.root / "_build" / "html", arguments.port)

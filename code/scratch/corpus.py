@@ -2,7 +2,7 @@
 
 Chapter 11.  A pair is woven from pieces that hold both languages and the links between them, so
 its word alignment is known and not guessed.  The grammar that invents the pieces is plumbing
-(:mod:`scratch.plumbing.grammar`); how they are put together is here.
+(:mod:`scratch.plumbing.data.grammar`); how they are put together is here.
 """
 
 from dataclasses import dataclass

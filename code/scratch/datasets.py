@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scratch.plumbing import checks
-from scratch.plumbing.fetch import local_path, read_lines, text_lines
+from scratch.plumbing.data.fetch import local_path, read_lines, text_lines
 from scratch.splits import Splits, hold_out, split_pairs
 from scratch.tokens import Tokenizer
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scratch.plumbing import checks
-from scratch.plumbing.fetch import text_lines
+from scratch.plumbing.data.fetch import text_lines
 
 __all__ = ["TokenEmbedding", "place_vectors", "read_vectors"]
 

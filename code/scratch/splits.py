@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from scratch.corpus import SentencePair
 from scratch.plumbing import checks
-from scratch.plumbing.grammar import MOST_PAIRS, sample_pairs
+from scratch.plumbing.data.grammar import MOST_PAIRS, sample_pairs
 
 __all__ = ["HeldOut", "Splits", "hold_out", "sentence_key", "split_pairs", "without_shared"]
 

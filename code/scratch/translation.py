@@ -15,8 +15,8 @@ from torch import Tensor
 
 from scratch.datasets import pad_rows
 from scratch.plumbing import checks
-from scratch.plumbing.checkpoint import load_pretrained
-from scratch.plumbing.fast_decoding import FastModel, fast_beams, fast_best, fast_outputs
+from scratch.plumbing.fast.decoding import FastModel, fast_beams, fast_best, fast_outputs
+from scratch.plumbing.models.storage import load_pretrained
 from scratch.tokens import Tokenizer
 from scratch.transformer import DecoderState, Transformer, attention_maps
 

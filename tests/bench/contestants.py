@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scratch.datasets import Batch
-from scratch.plumbing.fast import Dropout, FastLoss
+from scratch.plumbing.fast.step import Dropout, FastLoss
 from scratch.positional import sinusoidal_table
 from scratch.training import batch_loss
 from scratch.transformer import Transformer, TransformerConfig

@@ -17,8 +17,8 @@ import torch
 import harness
 from decoding_peers import Decode, ctranslate2_decoder, hugging_face_decoder
 from scratch.datasets import grammar, multi30k
-from scratch.plumbing.checkpoint import PRETRAINED, load_pretrained
-from scratch.plumbing.fetch import is_cached
+from scratch.plumbing.data.fetch import is_cached
+from scratch.plumbing.models.storage import PRETRAINED, load_pretrained
 from scratch.transformer import Transformer, TransformerConfig
 from scratch.translation import beam_search, greedy_search, translate_ids
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from press import cells, order, quote
 from press.book import Chapter, load_book, read_notebook
+from press.check import cells, order, quote
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = load_book(ROOT)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scratch.datasets import read_tsv, tatoeba
-from scratch.plumbing import fetch
+from scratch.plumbing.data import fetch
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "book/data_card.md").read_text(encoding="utf-8")

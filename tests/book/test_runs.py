@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scratch.plumbing import fetch
-from scratch.plumbing.corpora import checksums_of
-from scratch.plumbing.engine import processes
-from scratch.plumbing.recipes import CHAINS, RECIPES
-from scratch.plumbing.trainer import Run, read_log
+from scratch.plumbing.data import fetch
+from scratch.plumbing.data.corpora import checksums_of
+from scratch.plumbing.training.engine import processes
+from scratch.plumbing.training.recipes import CHAINS, RECIPES
+from scratch.plumbing.training.run import Run, read_log
 from scratch.training import TrainingConfig
 
 PRETRAINED = Path(__file__).parents[2] / "code/scratch/pretrained"

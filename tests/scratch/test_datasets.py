@@ -24,7 +24,7 @@ from scratch.datasets import (
     read_tsv,
     tatoeba,
 )
-from scratch.plumbing import fetch
+from scratch.plumbing.data import fetch
 from scratch.splits import sentence_key
 from scratch.tokens import train_tokenizer
 from small import PAIRS, tokenizer

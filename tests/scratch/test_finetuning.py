@@ -19,11 +19,11 @@ from scratch.finetuning import (
     parameters_under,
     train_only,
 )
-from scratch.plumbing.checkpoint import load_pretrained
-from scratch.plumbing.recipes_domain import INGREDIENTS, VERBS, all_recipe_pairs, recipe_pairs
+from scratch.plumbing.models.storage import load_pretrained
 from scratch.splits import sentence_key
 from scratch.training import TrainingConfig, batch_loss, endless_batches, train
 from scratch.transformer import Transformer, TransformerConfig, count_parameters
+from studies.cooking import INGREDIENTS, VERBS, all_recipe_pairs, recipe_pairs
 
 TIED = ["source_embedding.weight", "target_embedding.weight", "output.weight"]
 EXAMPLES = [Example([5 + i, 6, 7, 2], [1, 9, 8 + i, 2]) for i in range(6)]

@@ -17,9 +17,9 @@ from torch import Tensor
 from reference import quick, refuses
 from scratch import translation
 from scratch.datasets import pad_rows
-from scratch.plumbing.checkpoint import PRETRAINED
-from scratch.plumbing.fast_decoding import FastModel, fast_best, fast_outputs
-from scratch.plumbing.fetch import is_cached
+from scratch.plumbing.data.fetch import is_cached
+from scratch.plumbing.fast.decoding import FastModel, fast_best, fast_outputs
+from scratch.plumbing.models.storage import PRETRAINED
 from scratch.tokens import train_tokenizer
 from scratch.transformer import Transformer
 from scratch.translation import (
@@ -441,7 +441,7 @@ def test_a_device_is_cpu_or_a_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_picture_shows_the_words_of_the_tokens_that_were_written() -> None:
     from scratch.alignment import word_attention
-    from scratch.plumbing.figures import written_attention
+    from scratch.plumbing.attention_picture import written_attention
 
     t = Translator.from_pretrained("grammar-en-fr")
     english = "The old woman reads a good book."

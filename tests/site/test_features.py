@@ -14,7 +14,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
-from press.site import version_modules
+from press.site.extension import version_modules
 from scratch.attention import scaled_dot_product_attention
 from scratch.positional import sinusoidal_table
 

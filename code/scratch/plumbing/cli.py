@@ -168,7 +168,7 @@ def _add_translate(commands: Any) -> None:
 
 
 def _translate(arguments: argparse.Namespace) -> None:
-    from scratch.plumbing.lines import input_lines, lines_at_a_time, translated
+    from scratch.plumbing.scoring.lines import input_lines, lines_at_a_time, translated
     from scratch.translation import Translator
 
     a, settings = arguments, _search_settings(arguments)
@@ -190,7 +190,7 @@ def _translate(arguments: argparse.Namespace) -> None:
 
 def _draw(translator: Any, line: str, settings: dict[str, Any], path: Path) -> None:
     """Draw the attention of ``line``, which is translated once more, now with its weights."""
-    from scratch.plumbing.figures import save_attention
+    from scratch.plumbing.attention_picture import save_attention
 
     found = translator.translate([line], need_weights=True, **settings)[0]
     if not found.tokens:
@@ -236,11 +236,11 @@ def _train(arguments: argparse.Namespace) -> None:
     import torch
 
     from scratch.plumbing import checks
-    from scratch.plumbing.chain import start_chain
-    from scratch.plumbing.changes import Changes
-    from scratch.plumbing.engine import Machine
-    from scratch.plumbing.recipes import CHAINS
-    from scratch.plumbing.trainer import start_run
+    from scratch.plumbing.training.chain import start_chain
+    from scratch.plumbing.training.changes import Changes
+    from scratch.plumbing.training.engine import Machine
+    from scratch.plumbing.training.recipes import CHAINS
+    from scratch.plumbing.training.run import start_run
 
     checks.between("--threads", arguments.threads, 1, 1024)
     torch.set_num_threads(arguments.threads)
@@ -260,7 +260,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from scratch.plumbing import checks
-    from scratch.plumbing.evaluation import SPLITS, Asked, BeamSearch, run_evaluation
+    from scratch.plumbing.scoring.evaluation import SPLITS, Asked, BeamSearch, run_evaluation
 
     a = arguments
     _check_search(a)
@@ -284,7 +284,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _ship(arguments: argparse.Namespace) -> None:
-    from scratch.plumbing.shipping import ship
+    from scratch.plumbing.models.ship import ship
 
     a = arguments
     runs = [Path(run) for run in a.runs]

@@ -1,0 +1,151 @@
+"""What the book adds to the theme of its site, as an extension of Sphinx.
+
+Pages of the reference that stand in no table of contents, buttons that follow one setting, the
+texts of hover cards, scripts that no cache can mix, notebooks that say what they need, and
+citations that one can tell apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from press.site import citations
+from press.site.api import FOLDER
+from press.site.cards import cards_of
+from press.site.notebook import for_download, versions
+
+TEMPLATES = Path(__file__).parent / "templates"
+LAST = 950  # later than the theme and the table of contents
+NOTEBOOKS = "notebooks"  # the branch that .github/workflows/pages.yml writes
+BUTTONS = ("use_repository_button", "use_issues_button")
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Sphinx calls this; ``app`` is its application."""
+    citations.register()
+    app.config.templates_path.append(str(TEMPLATES))
+    app.connect("config-inited", admit_reference, priority=LAST)
+    app.connect("config-inited", follow_repository, priority=LAST)
+    app.connect("html-page-context", share_navigation, priority=LAST)
+    app.connect("html-page-context", name_buttons, priority=LAST)
+    app.connect("html-page-context", write_cards, priority=LAST)
+    app.connect("html-page-context", bring_figures)
+    app.connect("html-page-context", version_modules)
+    app.connect("build-finished", write_notebooks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
+
+
+def admit_reference(app: Any, config: Any) -> None:
+    """Pages of public names are in no table of contents, and yet in the book."""
+    config.exclude_patterns = [
+        pattern for pattern in config.exclude_patterns if not fnmatch(pattern, f"{FOLDER}/*/*.rst")
+    ]
+
+
+def follow_repository(app: Any, config: Any) -> None:
+    """Without the address of a repository, no button may lead to one."""
+    options = config.html_theme_options
+    for button in BUTTONS:
+        options[button] = bool(options.get("repository_url"))
+    if not options.get("repository_url"):
+        options["launch_buttons"] = {}
+
+
+def share_navigation(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """All pages of a folder that are in no table of contents have the same side bar: print it once.
+
+    The theme resolves and parses the whole table of contents for every page; for a few hundred
+    pages that takes minutes.
+    """
+    if page in app.env.toctree_includes or "orphan" not in app.env.metadata.get(page, {}):
+        return
+    shared: dict[Any, str] = app.__dict__.setdefault("book_navigation", {})
+    make: Callable[..., str] = context["generate_toctree_html"]
+
+    def navigation(kind: str, **options: Any) -> str:
+        key = (page.count("/"), kind, *sorted(options.items()))
+        if kind != "sidebar":
+            return make(kind, **options)
+        if key not in shared:
+            shared[key] = str(make(kind, **options))
+        return shared[key]
+
+    context["generate_toctree_html"] = navigation
+
+
+def name_buttons(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Say what a download is, not which suffix its file has; lead Colab to what it can run."""
+    words = {".ipynb": "Notebook", ".md": "Text (Markdown)", ".pdf": "Print, or save as PDF"}
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if group.get("label") == "download-buttons":
+                button["text"] = words.get(button["text"], button["text"])
+                button["tooltip"] = None
+            elif button["text"] == "Colab":
+                # the notebooks that install what they need, which the site's workflow keeps there
+                main, notebook = button["url"].split("/blob/")[0], page.rsplit("/", 1)[-1]
+                button["url"] = f"{main}/blob/{NOTEBOOKS}/{notebook}.ipynb"
+
+
+def bring_figures(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Only a page that holds a figure to play with loads what draws it."""
+    if 'data-figure="' in context.get("body", ""):
+        app.add_css_file("figures.css")
+        app.add_js_file("figures.js")
+
+
+def version_modules(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Give the playground's modules new addresses when one of them changes, as scripts have.
+
+    They import each other by plain names, so a map in the page leads each name to its version.
+    """
+    body = context.get("body", "")
+    found = re.search(r'"([./]*_static/playground/)page\.js"', body)
+    if not found:
+        return
+    files = sorted(Path(app.srcdir, "book", "assets", "playground").iterdir())
+    texts = b"".join(path.name.encode() + path.read_bytes() for path in files)
+    version = hashlib.sha256(texts).hexdigest()[:8]
+    places = {f"{found[1]}{path.name}": f"{found[1]}{path.name}?v={version}" for path in files}
+    for place, versioned in places.items():
+        body = body.replace(f'"{place}"', f'"{versioned}"')
+    imports = {place: at for place, at in places.items() if place.endswith(".js")}
+    text = json.dumps({"imports": imports}, separators=(",", ":"))
+    start = body.index('<script type="module"')
+    context["body"] = f'{body[:start]}<script type="importmap">{text}</script>\n{body[start:]}'
+
+
+def write_cards(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Leave what a hover card says of each place of a page in a script that any page may load.
+
+    A script and not JSON, because a page opened from disk may load the one and not the other.
+    """
+    if tree is None or app.builder.name != "html":
+        return
+    found = cards_of(context["body"], page)
+    path = Path(app.outdir, "_static", "cards", f"{page}.js")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    path.write_text(f"bookCards({json.dumps(page)},{text})\n", encoding="utf-8")
+
+
+def write_notebooks(app: Any, error: Exception | None) -> None:
+    """Chapters are downloaded with a cell in front that says what they need."""
+    if error is not None or app.builder.name != "html":
+        return
+    url = app.config.html_theme_options.get("repository_url", "")
+    branch = app.config.html_theme_options.get("repository_branch") or "main"
+    pinned = versions(Path(app.srcdir))
+    for page in sorted(app.env.found_docs):
+        source = Path(app.env.doc2path(page))
+        if source.suffix == ".ipynb":
+            target = Path(app.outdir, "_sources", f"{page}.ipynb")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = for_download(source.read_text(encoding="utf-8"), url, branch, pinned)
+            target.write_text(text, encoding="utf-8")

@@ -1,0 +1,82 @@
+"""How a long run is watched: loss and BLEU on dev sentences once an epoch, never on test ones."""
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from scratch.datasets import batches, encode_pairs
+from scratch.plumbing.scoring.scores import corpus_bleu
+from scratch.tokens import Tokenizer
+from scratch.training import batch_loss, count_tokens
+from scratch.transformer import Transformer
+from scratch.translation import translate_ids
+
+__all__ = ["Watch", "dev_loss"]
+
+SENTENCES = 250  # of each dev set are translated, evenly spread; the loss is that of all
+References = Sequence[tuple[str, list[str]]]
+
+
+@torch.inference_mode()
+def dev_loss(model: Transformer, tokenizer: Tokenizer, sentences: References) -> float:
+    """Return the mean loss per token, in nats and not smoothed, of every first reference."""
+    pairs = [(source, references[0]) for source, references in sentences]
+    examples = encode_pairs(pairs, tokenizer, max_len=model.config.max_len)
+    total, tokens = 0.0, 0
+    for batch in batches(examples, max_tokens=4_096, seed=0):
+        count = count_tokens(batch, model.config.pad_id)
+        total += count * batch_loss(model, batch, 0.0).item()
+        tokens += count
+    return total / tokens
+
+
+class Watch:
+    """Looks at dev sentences, and remembers the best BLEU and how long ago it was."""
+
+    def __init__(self, dev: dict[str, list[tuple[str, list[str]]]], patience: int) -> None:
+        self.dev, self.patience = dev, patience
+        self.best, self.since, self.epochs = -1.0, 0, 0
+
+    def look(self, model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Return what :meth:`measure` does; count the epoch, and remember how good it was."""
+        self.epochs += 1
+        found = self.measure(model, tokenizer)
+        mean = sum(found["dev_bleu"].values()) / max(1, len(self.dev))
+        better = mean > self.best
+        self.best, self.since = (mean, 0) if better else (self.best, self.since + 1)
+        return found
+
+    def measure(self, model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Return loss and greedy BLEU of each dev set."""
+        # on the processor, in a copy if need be: the search knows no other device
+        there = model.output.weight.device.type
+        model = model if there == "cpu" else copy.deepcopy(model).cpu()
+        was_training = model.training
+        model.eval()
+        losses = {n: round(dev_loss(model, tokenizer, d), 4) for n, d in self.dev.items()}
+        scores = {n: round(_greedy_bleu(model, tokenizer, d), 2) for n, d in self.dev.items()}
+        model.train(was_training)
+        return {"dev_loss": losses, "dev_bleu": scores}
+
+    def has_seen_enough(self) -> bool:
+        """Say whether there was no better BLEU for ``patience`` epochs."""
+        return bool(self.dev) and 0 < self.patience <= self.since
+
+    def position(self) -> str:
+        """Return what the watch remembers, for :meth:`go_to`."""
+        return json.dumps({"best": self.best, "since": self.since, "epochs": self.epochs})
+
+    def go_to(self, position: str) -> None:
+        """Remember what :meth:`position` said."""
+        found = json.loads(position)
+        self.best, self.since, self.epochs = found["best"], found["since"], found["epochs"]
+
+
+def _greedy_bleu(model: Transformer, tokenizer: Tokenizer, sentences: References) -> float:
+    chosen = sentences[:: max(1, len(sentences) // SENTENCES)][:SENTENCES]
+    sources = [[*tokenizer.encode(s), tokenizer.eos_id][: model.config.max_len] for s, _ in chosen]
+    outputs = translate_ids(model, sources, beam_size=1, batch_size=125)
+    return corpus_bleu([tokenizer.decode(o.tokens) for o in outputs], [r for _, r in chosen])

@@ -1,0 +1,105 @@
+"""The forty everyday sentences: as many as promised, readable, and in no training text."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from reference import refuses
+from scratch.datasets import multi30k
+from scratch.plumbing.data import corpora, fetch
+from scratch.plumbing.data.everyday import everyday_sentences, read_everyday
+from scratch.splits import sentence_key
+from scratch.tokens import byte_pair_backend
+
+
+def test_there_are_ten_phenomena_with_four_sentences_each() -> None:
+    sentences = everyday_sentences()
+    assert len({sentence_key(s.english) for s in sentences}) == 40
+    assert list(Counter(s.phenomenon for s in sentences).values()) == [4] * 10
+    assert all(s.accepted for s in sentences)
+
+
+def test_every_pattern_is_expanded() -> None:
+    for sentence in everyday_sentences():
+        for text in (sentence.english, *sentence.accepted):
+            assert not set("{}|[]\t") & set(text)
+            assert text.strip() == text
+
+
+def test_what_counts_and_what_does_not() -> None:
+    station = next(s for s in everyday_sentences() if "station" in s.english)
+    for right in (
+        "Où est la gare ?",
+        "où est la gare",
+        "OÙ SE TROUVE LA GARE\u202f?",
+        "Où est-ce que la gare se trouve?",
+    ):
+        assert station.is_right(right)
+    for wrong in (
+        "Ou est la gare ?",
+        "Où est le gare ?",
+        "Où est la",
+        "",
+        "Où est la gare la gare ?",
+    ):
+        assert not station.is_right(wrong)
+    (here,) = (s for s in everyday_sentences() if s.english.startswith("I have lived"))
+    assert here.is_right("J'habite ici depuis dix ans.")
+    assert here.is_right("Cela fait dix ans que j\u2019habite ici.")
+    assert not here.is_right("Je vis ici pendant dix ans.")
+
+
+def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("# a remark\n[x]\n  Va !\n")
+    refuses(lambda: read_everyday(path), f"line 3 of {path}")
+    path.write_text("[x]\nGo.\nStop.\n  Stop{| !}\n")
+    refuses(lambda: read_everyday(path), "'Go.'")
+    refuses(lambda: read_everyday(tmp_path / "b"), "text file")
+    path.write_text("[x]\nStop.\n  {Stop|Arrête{|z}\n")  # a brace that is never closed is text
+    assert read_everyday(path)[0].accepted == ("{Stop|Arrête", "{Stop|Arrêtez")
+
+
+# -- the mixed corpus
+
+
+def test_sources_are_left_out_however_they_are_written() -> None:
+    pairs = [("I see.", "Je vois."), ("I  SEE !", "Vu."), ("I see it.", "Je le vois.")]
+    assert corpora.without_sources(pairs, ["i see"]) == [pairs[2]]
+    assert corpora.without_sources(pairs, []) == pairs
+
+
+@pytest.fixture(scope="module")
+def mixed() -> list[tuple[str, str]]:
+    missing = [name for name in fetch.CHECKSUMS if not fetch.is_cached(name)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not in {fetch.cache_folder()} (or not whole)")
+    return corpora.load_pairs("en-fr")
+
+
+def test_the_mixed_corpus_shares_no_sentence_with_what_judges_it(
+    mixed: list[tuple[str, str]],
+) -> None:
+    assert len(mixed) == 101_348
+    english, french = ({sentence_key(text) for text in side} for side in zip(*mixed, strict=True))
+    held = corpora.held_out_pairs()
+    assert len(held) == 1_014 + 1_000 + 1_643 + 1_502
+    assert not english & {sentence_key(source) for source, _ in held}
+    assert not french & {sentence_key(target) for _, target in held}
+    assert not english & {sentence_key(s.english) for s in everyday_sentences()}
+
+
+def test_no_text_is_lost_but_what_is_held_out(mixed: list[tuple[str, str]]) -> None:
+    clean = byte_pair_backend().normalizer.normalize_str
+    assert clean("Va\u202f!") == clean("Va !") == " Va !"  # narrow spaces become spaces
+    kept = set(mixed)
+    assert sum(pair in kept for pair in multi30k("train")) == 28_996
+
+
+def test_the_last_stage_reads_every_caption_twice(mixed: list[tuple[str, str]]) -> None:
+    again = Counter(corpora.load_pairs("en-fr-captions"))
+    captions = set(multi30k("train"))
+    assert again == Counter(mixed) + Counter(pair for pair in mixed if pair in captions)
+    assert corpora.dev_sets("en-fr-captions") == corpora.dev_sets("en-fr")
+    assert corpora.checksums_of("en-fr-captions") == corpora.checksums_of("en-fr")

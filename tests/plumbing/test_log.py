@@ -1,0 +1,93 @@
+"""The log and the bar: what they count from, and what they say after a resume."""
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from reference import refuses
+from scratch.plumbing.training import log as journal
+from scratch.plumbing.training.log import Journal, begin_log, progress_bar, read_log, resume_log
+from scratch.training import StepRecord
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that a test sets, for the journal and for the bar."""
+    clock = SimpleNamespace(time=1_000.0)
+    monkeypatch.setattr(journal.time, "monotonic", lambda: clock.time)
+    monkeypatch.setattr("tqdm.std.time", lambda: clock.time)
+    return clock
+
+
+def record(step: int, tokens: int = 100) -> StepRecord:
+    return StepRecord(step, 1, float(step), 1e-3, 0.5, tokens)
+
+
+def begin(done: int, every: int = 1, untold: list[float] | None = None) -> Journal:
+    bar = progress_bar(1_000, done)
+    return Journal(io.StringIO(), bar, last=1_000, every=every, untold=untold or [])
+
+
+def lines(j: Journal) -> list[dict[str, float]]:
+    return [json.loads(line) for line in j.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("done", [0, 600])
+def test_clock_and_bar_start_with_the_first_batch(done: int, now: SimpleNamespace) -> None:
+    j = begin(done)
+    now.time += 30  # texts are read and cut
+    j.start()
+    for step, seconds in ((1, 1), (2, 2), (3, 3)):
+        now.time += seconds
+        j.write(record(done + step))
+    assert [line["seconds"] for line in lines(j)] == [1, 3, 6]
+    left = 2 * (1_000 - done - 3)
+    assert f"{done + 3}/1000 [00:06<{left // 60:02}:{left % 60:02}, " in str(j.bar)
+    assert "tokens_per_s=50" in str(j.bar)
+
+
+def test_the_speed_is_that_of_the_recent_steps(now: SimpleNamespace) -> None:
+    j = begin(0)
+    j.start()
+    for step in range(1, 101):
+        now.time += 10
+        j.write(record(step))
+    assert j.speed() == "10"
+    for step in range(101, 101 + journal.RECENT):
+        now.time += 1
+        j.write(record(step))
+    assert j.speed() == "100"
+
+
+def test_every_so_many_steps_have_one_line_and_the_bar_moves_at_each(now: SimpleNamespace) -> None:
+    j = begin(38, every=20, untold=[37.0, 38.0])  # what was told no more before a resume
+    j.start()
+    for step in range(39, 62):
+        j.write(record(step))
+        assert j.bar.n == step
+    assert [(line["step"], line["loss"]) for line in lines(j)] == [(40, 38.5), (60, 50.5)]
+    assert j.untold == [61.0]
+
+
+def test_a_log_goes_on_where_the_checkpoint_stood(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    begin_log(log, {"recipe": "x"})
+    steps = [{"step": n, "loss": 1.0} for n in range(1, 6)]
+    with log.open("a") as file:
+        end = {"step": 3, "averaged": 2, "dev_bleu": {}}  # it was ended, and its model not saved
+        file.writelines(json.dumps(line) + "\n" for line in [*steps[:3], end, *steps[3:]])
+        file.write('{"step": 6, "lo')
+    resume_log(log, {"recipe": "y"}, 3, {"threads": 2})
+    resumed = {"step": 3, "resumed": {"threads": 2}}
+    assert read_log(log) == [{"recipe": "x"}, *steps[:3], resumed]
+    resume_log(log, {"recipe": "y"}, 0, {"threads": 2})
+    assert read_log(log) == [{"recipe": "x"}, {"step": 0, "resumed": {"threads": 2}}]
+    log.unlink()
+    resume_log(log, {"recipe": "y"}, 3, {"threads": 2})
+    assert read_log(log) == [{"recipe": "y"}, resumed]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+    log.write_text("nonsense")
+    refuses(lambda: read_log(log), str(log))

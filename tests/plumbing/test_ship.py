@@ -1,0 +1,313 @@
+"""Shipping: a chain of finished runs becomes a small model with its logs and a card."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reference import refuses
+from scratch.plumbing import cli
+from scratch.plumbing.data.everyday import EverydaySentence
+from scratch.plumbing.fast.step import Dropout
+from scratch.plumbing.models import storage as checkpoint
+from scratch.plumbing.models.card import CARD, _cells, _commands, card_text
+from scratch.plumbing.models.quantize import dequantize_rows, quantize_rows
+from scratch.plumbing.models.ship import read_stages, seconds_of, ship, shorten_log
+from scratch.plumbing.models.storage import load_pretrained
+from scratch.plumbing.scoring import evaluation
+from scratch.plumbing.training import recipes
+from scratch.plumbing.training import run as trainer
+from scratch.plumbing.training.chain import start_chain
+from scratch.plumbing.training.changes import Changes
+from scratch.plumbing.training.header import misfit
+from scratch.plumbing.training.log import read_log
+from scratch.plumbing.training.recipes import CHAINS, RECIPES, Extras
+from scratch.training import TrainingConfig
+from small import PAIRS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FIRST = recipes.Recipe(
+    corpus="pairs",
+    vocab_size=300,
+    training=TrainingConfig(steps=26, max_tokens=80, warmup_steps=2, seed=3),
+    model={"d_model": 16, "n_heads": 2, "d_ff": 24, "n_encoder_layers": 1, "n_decoder_layers": 1,
+           "max_len": 64, "norm": "pre"},
+    extras=Extras(Dropout(0.1), bpe_dropout=0.1),
+)  # fmt: skip
+SECOND = replace(FIRST, training=replace(FIRST.training, steps=5, seed=4))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two stages, trained, in one folder."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "one", FIRST)
+        patch.setitem(RECIPES, "two", SECOND)
+        patch.setitem(CHAINS, "pair", ("one", "two"))
+        patch.setattr(trainer, "load_pairs", lambda corpus: PAIRS)
+        dev = {"tatoeba": [(english, [french]) for english, french in PAIRS]}
+        patch.setattr(trainer, "dev_sets", lambda corpus: dev)
+        start_chain("pair", folder, command="python -m scratch train pair --out runs")
+    return folder
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the place of the one that models ship in."""
+    monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setitem(CHAINS, "pair", ("one", "two"))
+    return tmp_path / "pretrained"
+
+
+def test_a_chain_of_runs_is_shipped(runs: Path, shelf: Path) -> None:
+    folder, loss = ship([runs / "one", runs / "two"], "en-fr", hardware="an abacus")
+    assert folder == shelf / "en-fr"
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "config.json", "tokenizer.json", "model.safetensors", "shipped.json",
+        "log-1.jsonl", "log-2.jsonl",
+    }  # fmt: skip
+    trained, _ = load_pretrained(runs / "two")
+    shipped, _ = load_pretrained("en-fr")
+    worst = 0.0
+    for a, b in zip(trained.parameters(), shipped.parameters(), strict=True):
+        if a.ndim == 2:
+            assert torch.equal(b, dequantize_rows(*quantize_rows(a.detach())))
+            errors = (a - b).abs().amax(dim=1) / a.abs().amax(dim=1).clamp(min=1e-30)
+            worst = max(worst, errors.max().item())
+        else:
+            assert torch.equal(a, b)
+    assert loss.worst == pytest.approx(worst, rel=1e-4)
+    assert 0 < worst < 0.004
+    about = json.loads((folder / "shipped.json").read_text())
+    assert about["worst"] == pytest.approx(worst, rel=0.01)
+    card = (folder / CARD).read_text()
+    for part in (
+        "# Model card: en-fr", "an abacus", "int8", "in 2 stages", "Not measured yet",
+        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |", "| 0.1 | 0.1 | 3 |",
+        "python -m scratch train pair --out runs\n", "evaluate --model en-fr --set all --record",
+        f"{sum(p.numel() for p in trained.parameters()):,} parameters", "8 pairs", "tatoeba ",
+    ):  # fmt: skip
+        assert part in card
+    assert card == card_text(folder)
+
+
+def test_the_mean_of_the_last_stages_can_be_shipped(runs: Path, shelf: Path) -> None:
+    one, two = runs / "one", runs / "two"
+    how: dict[str, Any] = {"average": 2, "stored_as": "float32", "hardware": "a b"}
+    folder, _ = ship([one, two], "en-fr", **how)
+    first, second, shipped = (load_pretrained(m)[0] for m in (one, two, "en-fr"))
+    for a, b, mean in zip(*(m.parameters() for m in (first, second, shipped)), strict=True):
+        assert torch.allclose(mean, (a + b) / 2, rtol=0, atol=1e-6)
+        assert not torch.equal(a, b)
+    card = (folder / CARD).read_text()
+    assert "the mean of those that stages 1 and 2 ended with" in card
+    command = "python -m scratch ship --as en-fr --average 2 --stored-as float32 --hardware 'a b' "
+    assert f"\n{command}--run _build/runs/one _build/runs/two\n" in card
+    for average in (0, 3):
+        refuses(lambda n=average: ship([one, two], "x", average=n), f"--average is {average}")  # type: ignore[misc]
+    ship([one, two], "en-fr", stored_as="float32")
+    assert "the mean of those" not in (folder / CARD).read_text()
+
+
+def test_a_model_can_be_shipped_in_other_ways_and_again(runs: Path, shelf: Path) -> None:
+    folder, loss = ship([runs / "one", runs / "two"], "en-fr", stored_as="float32")
+    assert loss.worst == loss.overall == 0.0
+    (folder / "scores.json").write_text("{}")
+    ship([runs / "one"], "en-fr", stored_as="float16")
+    assert sorted(p.name for p in folder.glob("log*")) == ["log-1.jsonl"]
+    assert not (folder / "scores.json").exists()  # they were another model's
+    assert "float16" in (folder / CARD).read_text()
+    trained, shipped = (load_pretrained(m)[0] for m in (runs / "one", "en-fr"))
+    for a, b in zip(trained.parameters(), shipped.parameters(), strict=True):
+        assert torch.equal(a.half().float(), b)
+
+
+def test_what_is_no_finished_chain_is_refused(runs: Path, shelf: Path, tmp_path: Path) -> None:
+    one, two = runs / "one", runs / "two"
+    refuses(lambda: ship([two], "x"), "began with", "new weights")
+    refuses(lambda: ship([two, one], "x"), str(two))
+    refuses(lambda: ship([one, one], "x"), "new weights")
+    refuses(lambda: ship([tmp_path], "x"), str(tmp_path), "finished run")
+    for name in ("", "..", "a/b", "En", "-a", "a b"):
+        refuses(lambda n=name: ship([one], n), "--as is")  # type: ignore[misc]
+    refuses(lambda: ship([one], "x", stored_as="int4"), "--stored-as is 'int4'")
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "log.jsonl").write_bytes((one / "log.jsonl").read_bytes())
+    refuses(lambda: ship([half], "x"), "under way")
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (half / name).write_bytes((one / name).read_bytes())
+    (half / "checkpoint.safetensors").write_text("")
+    refuses(lambda: ship([half], "x"), "under way")
+    (half / "checkpoint.safetensors").unlink()
+    (half / "log.jsonl").write_text('{"recipe": "one"}\n')
+    refuses(lambda: ship([half], "x"), "no steps")
+    assert not shelf.exists()
+
+
+def test_the_clock_of_a_resumed_run_begins_again() -> None:
+    clock = [1.0, 2.0, 50.0, 0.5, 30.0, 2.0, 3.0]
+    entries = [{"step": n, "loss": 1.0, "seconds": s} for n, s in enumerate(clock, 1)]
+    assert seconds_of(entries) == 50 + 30 + 3
+    assert seconds_of([]) == 0
+
+
+def test_a_log_that_says_where_it_was_resumed_is_taken_at_its_word() -> None:
+    """Where the first step after a resume took longer than all before, the clock never falls."""
+    resumed = {"step": 2, "resumed": {"processes": 1, "threads": 2}}
+    clock = [1.0, 2.0, None, 9.0, 10.0, 11.0, None, 0.5]
+    entries = [
+        resumed if s is None else {"step": n, "loss": 1.0, "seconds": s}
+        for n, s in enumerate(clock, 31)
+    ]
+    assert seconds_of(entries) == 2 + 11 + 0.5
+    assert seconds_of([resumed, *entries, resumed]) == 2 + 11 + 0.5
+    short = shorten_log(entries)
+    assert [e.get("seconds") for e in short] == [1.0, 2.0, None, 9.0, 11.0, None, 0.5]
+    assert seconds_of(short) == seconds_of(entries)
+
+
+def test_a_shortened_log_is_as_long_as_the_whole_one() -> None:
+    """A stretch of three short steps before a clock that falls, in a log older than the lines."""
+    clock = [*range(101, 131), 1, 2, 3, *range(1, 60)]
+    entries = [{"step": n, "loss": 1.0, "seconds": float(s)} for n, s in enumerate(clock, 1)]
+    assert seconds_of(shorten_log(entries)) == seconds_of(entries) == 130 + 3 + 59
+
+
+def test_a_shortened_log_keeps_what_counts(runs: Path) -> None:
+    clock = [float(n) for n in range(1, 108)] + [0.5 * n for n in range(1, 90)]
+    entries: list[dict[str, object]] = []
+    for step, seconds in enumerate(clock, 1):
+        entries.append({"step": step, "loss": 1.0, "seconds": seconds})
+        if step in (63, 107, 150):  # the end of an epoch, once where the run was interrupted
+            entries.append({"step": step, "dev_bleu": {"a": 1.0}})
+    short = shorten_log(entries)
+    assert [e["step"] for e in short if "dev_bleu" in e] == [63, 107, 150]
+    steps = [e["step"] for e in short if "loss" in e]
+    assert steps == [*range(1, 21), 40, 60, 80, 100, 107, 108, 120, 140, 160, 180, 196]
+    assert seconds_of(short) == seconds_of(entries) == 107 + 44.5
+    (stage,) = read_stages([runs / "one"])
+    assert shorten_log(shorten_log(stage.entries)) == shorten_log(stage.entries)
+
+
+def test_the_card_tells_the_score_of_the_averaged_weights(runs: Path, shelf: Path) -> None:
+    log = runs / "one" / "log.jsonl"
+    *lines, last = log.read_text().splitlines()
+    assert "averaged" in json.loads(last)
+    told = json.dumps(json.loads(last) | {"dev_bleu": {"tatoeba": 76.54}})
+    log.write_text("\n".join([*lines, told]) + "\n")
+    try:
+        folder, _ = ship([runs / "one"], "en-fr")
+    finally:
+        log.write_text("\n".join([*lines, last]) + "\n")
+    assert "| tatoeba 76.5 |" in (folder / CARD).read_text()
+
+
+def test_the_card_says_on_what_a_run_went_on(runs: Path) -> None:
+    header, *entries = read_log(runs / "one" / "log.jsonl")
+    resumed = [{"step": 3, "resumed": {"processes": n, "threads": 2}} for n in (1, 4, 4)]
+    cells = _cells([header | {"processes": 2, "threads": 1}, *resumed, *entries])
+    assert "2 × 1, then 1 × 2, then 4 × 2" in cells
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine", "expected"),
+    [
+        (({}, {}), {}, "python -m scratch train pair --out _build/runs --threads 2"),
+        (({"seed": 5, "steps": 9}, {"seed": 6, "steps": 9}), {}, "--threads 2 --steps 9 --seed 5"),
+        (({"tsv": "a b"}, {"tsv": "a b"}), {}, "--threads 2 --tsv 'a b'"),
+        (({"steps": 9}, {}), {}, None),
+        (({"seed": 5}, {"seed": 5}), {}, None),
+        (({}, {}), {"threads": 1}, None),
+        (({}, {}), {"processes": 3}, None),
+    ],
+)
+def test_the_one_command_of_a_chain_does_what_its_stages_did(
+    changes: tuple[dict[str, Any], ...],
+    machine: dict[str, Any],
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(CHAINS, "pair", ("one", "two"))
+    first, second = (
+        {"recipe": name, "command": name, "threads": 2, "changes": made | {"begin_with": begun}}
+        for name, made, begun in zip(("one", "two"), changes, (None, "runs/one"), strict=True)
+    )
+    found = _commands([[first], [second | machine]])
+    assert "\none\ntwo\n" in found
+    if expected is None:
+        assert "one command" not in found
+    else:
+        assert found.splitlines()[-2].endswith(expected)
+    gpu = {"processes": 2, "computed_on": {"device": "cuda", "bf16": True, "compile": False}}
+    words = "torchrun --nproc-per-node 2 -m scratch train pair --out _build/runs --threads 2"
+    if expected and not any(changes):
+        found = _commands([[first | gpu], [second | gpu]])
+        assert f"\n{words} --device cuda --bf16\n" in found
+
+
+def test_a_header_fits_its_recipe_or_says_where_not(runs: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(RECIPES, "one", FIRST)
+    header = read_log(runs / "one" / "log.jsonl")[0]
+    assert misfit(header, "one", Changes()) == ""
+    for part, changed, said in (
+        ("training", {"peak_rate": 0.5}, "peak_rate 0.5 and not 0.001"),
+        ("model", {"d_ff": 25}, "d_ff 25 and not 24"),
+        ("extras", {"average": 4}, "average 4 and not 1"),
+        ("extras", {"dropout": {"residual": 0.2}}, "residual 0.2 and not 0.1"),
+        ("data", {"tatoeba/fra.txt": "0"}, "corpus 'of other files' and not 'pairs'"),
+        ("changes", {"begin_with": "a/b"}, ""),
+    ):
+        other = header | {part: header[part] | changed}
+        assert misfit(other, "one", Changes()) == said
+    assert misfit(header, "one", Changes(seed=8)) == "seed 3 and not 8"
+    assert misfit(header, "two", Changes()) == "recipe 'one' and not 'two'"
+    assert misfit(header, "one", Changes(begin_with="a/b")) == "begin_with '' and not 'b'"
+
+
+@pytest.mark.parametrize("log", sorted(checkpoint.PRETRAINED.glob("*/log-*.jsonl")), ids=str)
+def test_the_logs_of_shipped_models_fit_the_recipes(log: Path) -> None:
+    header = read_log(log)[0]
+    assert misfit(header, header["recipe"], Changes(**header["changes"])) == ""
+
+
+def test_the_command_line_ships_and_records_the_scores(
+    runs: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluation, "multi30k", lambda split: PAIRS)
+    monkeypatch.setattr(evaluation, "tatoeba", lambda split: [*PAIRS, (PAIRS[0][0], "Non.")])
+    for module in (evaluation, "scratch.plumbing.scoring.scores"):
+        name = module if isinstance(module, str) else module.__name__
+        monkeypatch.setattr(f"{name}.everyday_sentences", lambda: [
+            EverydaySentence("x", english, (french,)) for english, french in PAIRS
+        ])  # fmt: skip
+    words = ["ship", "--run", str(runs / "one"), str(runs / "two"), "--as", "en-fr"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert "next: python -m scratch evaluate --model en-fr --set all --record" in out
+    assert "0.39 % of the largest" in out or "0.38 % of the largest" in out
+    words = ["evaluate", "--model", "en-fr", "--set", "all", "--record", "--beam", "2"]
+    assert cli.main(words) == 0
+    printed, card = capsys.readouterr().out, (shelf / "en-fr" / CARD).read_text()
+    scores = json.loads((shelf / "en-fr" / "scores.json").read_text())
+    weights = (shelf / "en-fr" / "model.safetensors").read_bytes()
+    assert scores["weights"] == hashlib.sha256(weights).hexdigest()
+    assert list(scores["sets"]) == list(evaluation.SETS)
+    assert scores["sets"]["tatoeba-test"]["sentences"] == len(PAIRS)  # sources, not pairs
+    assert "first" in scores["sets"]["multi30k-test"]
+    for name, found in scores["sets"].items():
+        for kind, score in found.get("scores", {}).items():
+            signature = score["signature"].replace("|", "\\|")
+            row = f"| {name} | 8 | {kind} | {score['score']:.2f} | `{signature}` |"
+            assert row in card
+            assert f"= {score['score']:.2f}" in printed
+    assert f"| everyday | 8 | right | {scores['sets']['everyday']['right']} | |" in card
+    assert "Beam 2, length penalty 0.6" in card
+    assert "--set all --record --beam 2 --length-penalty 0.6`" in card
+    assert card == card_text(shelf / "en-fr")

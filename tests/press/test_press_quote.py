@@ -1,0 +1,200 @@
+"""The quote check notices one character, a missing or second quote, a definition too large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from press.__main__ import main
+from press.check import quote
+from press.check.source import Module
+
+if TYPE_CHECKING:
+    from conftest import TinyBook
+
+v4: Any = nbformat.v4  # its functions carry no type hints
+
+
+def spoil(tiny: TinyBook, module: str, old: str, new: str) -> None:
+    path = tiny.root / "code" / "scratch" / f"{module}.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, "the test must change exactly one place"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_chapter_that_quotes_verbatim_passes(tiny: TinyBook) -> None:
+    assert quote.check(tiny.load()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "where", "name"),
+    [
+        ("first", "2 * x", "3 * x", "book/01_first.ipynb, cell 3", "first:_twice"),
+        ("first", "# a private", "# A private", "book/01_first.ipynb, cell 3", "first:_twice"),
+        ("first", "# Why this", "# why this", "book/01_first.ipynb, cell 4", "first:grow"),
+        ("first", "SCALE = 0.5", "SCALE = 0.6", "book/01_first.ipynb, cell 2", "first:SCALE"),
+        ("first", '"""Grow x."""', '"""Grow  x."""', "book/01_first.ipynb, cell 4", "first:grow"),
+        ("second", "left, right\n", "left, right \n", "book/02_second.ipynb, cell 2", "Pair"),
+    ],
+)
+def test_one_character_in_a_module_fails_and_names_chapter_and_cell(
+    tiny: TinyBook, module: str, old: str, new: str, where: str, name: str
+) -> None:
+    spoil(tiny, module, old, new)
+    (problem,) = quote.check(tiny.load())
+    first, _, diff = problem.partition("\n")
+    assert first.startswith(where)
+    assert name in first
+    assert "    -" in diff
+    assert "    +" in diff
+
+
+def test_one_character_in_a_chapter_fails(tiny: TinyBook) -> None:
+    tiny.edit("02_second", lambda cells: cells[1].update(source=cells[1].source + "\n"))
+    (problem,) = quote.check(tiny.load())
+    assert problem.startswith(
+        "book/02_second.ipynb, cell 2 (In [1]): differs from scratch.second:Pair"
+    )
+
+
+@pytest.mark.parametrize(
+    ("position", "missing"), [(1, ["SCALE", "Number"]), (2, ["_twice"]), (3, ["logged", "grow"])]
+)
+def test_definitions_helpers_and_constants_must_be_quoted(
+    tiny: TinyBook, position: int, missing: list[str]
+) -> None:
+    tiny.edit("01_first", lambda cells: cells.pop(position))
+    problems = quote.check(tiny.load())
+    assert len(problems) == len(missing)
+    for problem, name in zip(problems, missing, strict=True):
+        assert problem.startswith(
+            f"book/01_first.ipynb: no cell quotes scratch.first:{name} (code/"
+        )
+
+
+def test_what_no_public_definition_needs_is_optional(tiny: TinyBook) -> None:
+    required = Module(tiny.root / "code/scratch/first.py").required()
+    assert required == ["SCALE", "Number", "_twice", "logged", "grow"]
+
+
+def test_a_new_public_definition_must_be_quoted(tiny: TinyBook) -> None:
+    spoil(tiny, "first", "def _never_called", "def shown")
+    assert [p.split(" (")[0] for p in quote.check(tiny.load())] == [
+        "book/01_first.ipynb: no cell quotes scratch.first:shown"
+    ]
+
+
+def test_a_module_whose_chapter_is_not_in_the_toc_is_not_asked_for(tiny: TinyBook) -> None:
+    tiny.toc("index", "01_first")
+    assert quote.check(tiny.load()) == []
+
+
+def test_a_second_quote_fails(tiny: TinyBook) -> None:
+    tiny.edit("01_first", lambda cells: cells.append(tiny.quoting("first:_twice")))
+    (problem,) = quote.check(tiny.load())
+    assert "scratch.first:_twice is quoted more than once" in problem
+    assert "cell 3" in problem
+    assert "cell 5" in problem
+
+
+def test_a_quote_in_another_chapter_fails(tiny: TinyBook) -> None:
+    tiny.edit("02_second", lambda cells: cells.append(tiny.quoting("first:_twice")))
+    (problem,) = quote.check(tiny.load())
+    assert "book/02_second.ipynb, cell 3" in problem
+    assert "this chapter teaches scratch.second" in problem
+
+
+@pytest.mark.parametrize(
+    ("tags", "value", "complaint"),
+    [
+        ([], "scratch.second:Pair", "needs both the tag"),
+        (["quote"], None, "needs both the tag"),
+        (["quote"], [], "must be"),
+        (["quote"], 7, "must be"),
+        (["quote"], "Pair", "must read"),
+        (["quote"], "scratch.second:Pear", "no top-level definition 'Pear'"),
+    ],
+)
+def test_a_cell_that_quotes_wrongly_is_named(
+    tiny: TinyBook, tags: list[str], value: object, complaint: str
+) -> None:
+    def change(cells: list[Any]) -> None:
+        cells[1].metadata["tags"] = tags
+        cells[1].metadata.pop("quote")
+        if value is not None:
+            cells[1].metadata["quote"] = value
+
+    tiny.edit("02_second", change)
+    problems = quote.check(tiny.load())
+    assert problems[0].startswith("book/02_second.ipynb, cell 2")
+    assert complaint in problems[0]
+    assert problems[1].startswith("book/02_second.ipynb: no cell quotes scratch.second:Pair")
+
+
+def test_write_restores_the_cell_and_keeps_outputs(
+    tiny: TinyBook, cell: Callable[..., NotebookNode]
+) -> None:
+    def change(cells: list[Any]) -> None:
+        cells[1].source = "stale"
+        cells[1].outputs = [v4.new_output("stream", text="kept\n")]
+
+    tiny.edit("02_second", change)
+    untouched = tiny.path("01_first").stat().st_mtime_ns
+    changed, problems = quote.write(tiny.load(), list(tiny.load().chapters))
+    assert (changed, problems) == (["book/02_second.ipynb, cell 2 (In [1])"], [])
+    assert quote.check(tiny.load()) == []
+    assert tiny.read("02_second").cells[1].outputs[0].text == "kept\n"
+    assert tiny.path("01_first").stat().st_mtime_ns == untouched
+
+
+def test_write_fills_an_empty_cell(tiny: TinyBook, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.edit("01_first", lambda cells: [c.update(source="") for c in cells[1:]])
+    assert main(["--root", str(tiny.root), "quote", "--write", "01"]) == 0
+    assert "rewrote book/01_first.ipynb, cell 2" in capsys.readouterr().out
+    assert main(["--root", str(tiny.root), "quote", "--check"]) == 0
+
+
+def body(lines: int) -> str:
+    return "".join(f"    x{number} = {number}\n" for number in range(lines))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "complaint"),
+    [
+        (f"def f():\n{body(23)}", f"def f():\n{body(24)}", "function f has 25 lines"),
+        (f"class C:\n{body(38)}", f"class C:\n{body(39)}", "class C has 40 lines"),
+        (
+            "def f(a, b, c, d, e, f, g, *, h): ...",
+            "def f(a, b, c, d, e, f, g, *h, i): ...",
+            "f takes 9",
+        ),
+        (
+            "class C:\n    def f(self, a, b, c, d, e, f, g, h): ...",
+            "class C:\n    @staticmethod\n    def f(self, a, b, c, d, e, f, g, h): ...",
+            "f takes 9",
+        ),
+        ("def f(): ...", "if True:\n    def f(): ...", "f must stand at the top level"),
+    ],
+)
+def test_limits_of_size(tiny: TinyBook, good: str, bad: str, complaint: str) -> None:
+    path = tiny.write("code/scratch/later.py", good + "\n")
+    assert Module(path).problems() == []
+    tiny.write("code/scratch/later.py", bad + "\n")
+    (problem,) = quote.check(tiny.load())
+    assert problem.startswith("code/scratch/later.py, line ")
+    assert complaint in problem
+
+
+def test_comments_blank_lines_and_docstrings_do_not_count(tiny: TinyBook) -> None:
+    filler = '    """A docstring\n    of two lines."""\n\n    # a comment\n\n'
+    path = tiny.write("code/scratch/later.py", f"def f():\n{filler}{body(23)}")
+    assert Module(path).problems() == []
+
+
+def test_a_class_may_be_longer_than_a_function(tiny: TinyBook) -> None:
+    path = tiny.write("code/scratch/later.py", f"class C:\n{body(30)}")
+    assert Module(path).problems() == []
