@@ -19,6 +19,13 @@ import torch
 from tqdm import tqdm
 
 from scratch.datasets import Batch, Example, batches
+from scratch.language_model import (
+    LanguageModel,
+    LanguageModelConfig,
+    Vocabulary,
+    generate,
+    language_loss,
+)
 from scratch.plumbing import checks
 from scratch.plumbing.data.grammar import sample_pairs
 from scratch.plumbing.files import write_whole
@@ -31,7 +38,6 @@ from scratch.training import (
     training_steps,
 )
 from scratch.transformer import count_parameters
-from scratch.variants import LanguageModel, LanguageModelConfig, Vocabulary, generate, language_loss
 
 __all__ = ["SETTINGS", "VariantRun", "french_texts", "main", "validation_loss", "write_lines"]
 

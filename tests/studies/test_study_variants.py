@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from reference import refuses
+from scratch.language_model import LanguageModelConfig
 from scratch.plumbing.training.run import read_log
 from scratch.training import TrainingConfig
-from scratch.variants import LanguageModelConfig
 from studies import variants as variants_run
 from studies.variants import SETTINGS, VariantRun, french_texts, main, validation_loss
 
