@@ -83,8 +83,6 @@ class CausalSelfAttention(nn.Module):
         checks.fraction("dropout", dropout)
         self.d_head, self.n_kv_heads = d_model // n_heads, n_kv_heads
         self.rotary, self.dropout = rotary, dropout
-        if rotary:
-            checks.divisible("d_model / n_heads", self.d_head, "a pair", 2)
         narrow = n_kv_heads * self.d_head
         self.w_query, self.w_output = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
         self.w_key, self.w_value = nn.Linear(d_model, narrow), nn.Linear(d_model, narrow)

@@ -406,7 +406,6 @@ BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (lambda: CausalSelfAttention(4, 2, 3), ("n_heads is 2",)),
     (lambda: CausalSelfAttention(4, 2, 2, dropout="x"), ("dropout is 'x'",)),  # type: ignore[arg-type]
     (lambda: CausalSelfAttention(4, 2, 2, rotary=1), ("rotary is 1",)),  # type: ignore[arg-type]
-    (lambda: CausalSelfAttention(6, 2, 2, rotary=True), ("d_model / n_heads is 3",)),
     (configured(norm="none"), ("norm is 'none'",)),
     (configured(norm_kind="batch"), ("norm_kind is 'batch'",)),
     (configured(positions="learned"), ("positions is 'learned'",)),
