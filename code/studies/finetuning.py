@@ -1,12 +1,10 @@
 """The recorded runs of chapter 14: the small translator learns recipes, in eight ways.
 
-``python -m studies.finetuning CONDITION SEED > CONDITION-SEED.jsonl`` makes one.
+``python -m studies.finetuning rehearsal --seed 1`` makes one.  ``--help`` says more.
 """
 
+import copy
 import functools
-import json
-import platform
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +21,7 @@ from scratch.training import StepRecord, TrainingConfig
 from scratch.transformer import Transformer, count_parameters
 from scratch.translation import translate_ids
 from studies.cooking import recipe_pairs
+from studies.recording import computed_on, main
 
 __all__ = ["CONDITIONS", "Condition", "Study", "bleu"]
 
@@ -59,10 +58,15 @@ CONDITIONS = {
 
 
 def bleu(model: Transformer, tokenizer: Tokenizer, pairs: Pairs) -> float:
-    """Return sacrebleu's BLEU of greedy translations of ``pairs``, (English, French) texts."""
-    model.eval()
+    """Return sacrebleu's BLEU of greedy translations of ``pairs``, (English, French) texts.
+
+    It is measured on a copy whose adapters are merged, as they would ship; ``model`` stays as it
+    is, and may go on learning.
+    """
+    merged = copy.deepcopy(model).eval()
+    merge_adapters(merged)
     sources = [example.source for example in encode_pairs(pairs, tokenizer)]
-    found = translate_ids(model, sources, beam_size=1)
+    found = translate_ids(merged, sources, beam_size=1)
     texts = [tokenizer.decode(hypothesis.tokens) for hypothesis in found]
     return corpus_bleu(texts, [[french] for _, french in pairs])
 
@@ -106,54 +110,49 @@ class Study:
 
     def look(self) -> dict[str, float]:
         """Return the BLEU of both domains as the model is now."""
-        found = {k: bleu(self.model, self.tokenizer, pairs) for k, pairs in self.held_out.items()}
-        self.model.train()
-        return found
-
-    def moved(self) -> dict[str, float]:
-        """Return how far each part has moved from the shipped model, relative to its length."""
-        before = load_pretrained("grammar-en-fr")[0].state_dict()
-        after = {k: v for k, v in self.model.state_dict().items() if k in before}
-        parts = {
-            "embedding": ("source_embedding.",),
-            "encoder": ("encoder.",),
-            "decoder 1": ("decoder.layers.0.",),
-            "decoder 2": ("decoder.layers.1.", "decoder.final_norm."),
+        return {
+            domain: round(bleu(self.model, self.tokenizer, pairs), 2)
+            for domain, pairs in self.held_out.items()
         }
-        result = {}
-        for part, prefixes in parts.items():
-            names = [name for name in before if name.startswith(prefixes)]
-            change = torch.cat([(after[n] - before[n]).flatten() for n in names])
-            length = torch.cat([before[n].flatten() for n in names]).norm()
-            result[part] = round((change.norm() / length).item(), 4)
-        return result
+
+
+def moved(model: Transformer) -> dict[str, float]:
+    """Return how far each part has moved from the shipped model, relative to its length."""
+    before = load_pretrained("grammar-en-fr")[0].state_dict()
+    merged = copy.deepcopy(model)
+    merge_adapters(merged)
+    after = merged.state_dict()
+    parts = {
+        "embedding": ("source_embedding.",),
+        "encoder": ("encoder.",),
+        "decoder 1": ("decoder.layers.0.",),
+        "decoder 2": ("decoder.layers.1.", "decoder.final_norm."),
+    }
+    result = {}
+    for part, prefixes in parts.items():
+        names = [name for name in before if name.startswith(prefixes)]
+        change = torch.cat([(after[n] - before[n]).flatten() for n in names])
+        length = torch.cat([before[n].flatten() for n in names]).norm()
+        result[part] = round((change.norm() / length).item(), 4)
+    return result
 
 
 def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the lines of a log: a header, every step's loss, BLEU at some, and the weights."""
     study = Study(name, seed)
     yield {
-        "command": f"python -m studies.finetuning {name} {seed}",
         "condition": asdict(study.condition),
         "training": study.config.to_dict(),
         "examples": len(study.examples),
         "learning": count_parameters(study.model),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
+        **computed_on(),
     }
-    yield {"step": 0, **{k: round(v, 2) for k, v in study.look().items()}}
+    yield {"step": 0, **study.look()}
     for entry in study.steps():
-        line: dict[str, Any] = {"step": entry.step, "loss": round(entry.loss, 5)}
-        if entry.step in LOOK_AT:
-            line |= {k: round(v, 2) for k, v in study.look().items()}
-        yield line
-    if study.condition.rank:
-        merge_adapters(study.model)
-    yield {"moved": study.moved()}
+        seen = study.look() if entry.step in LOOK_AT else {}
+        yield {"step": entry.step, "loss": round(entry.loss, 5), **seen}
+    yield {"moved": moved(study.model)}
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for entry in record(sys.argv[1], int(sys.argv[2])):
-        print(json.dumps(entry), flush=True)
+    raise SystemExit(main("finetuning", CONDITIONS, record))

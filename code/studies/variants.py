@@ -1,18 +1,13 @@
 """The recorded runs of chapter 15: one small task, a switch at a time, several seeds.
 
-``python -m studies.variants rotary --seed 1`` trains the character model with the
-switch ``rotary`` and writes ``rotary-1.jsonl``: a first line that says what ran, then the losses,
-then what the model wrote.  ``--help`` says more.
+``python -m studies.variants rotary --seed 1`` trains the character model with the switch
+``rotary`` and writes ``rotary-1.jsonl``: a first line that says what ran, then the losses, then
+what the model wrote.  ``--help`` says more.
 """
 
-import argparse
-import json
-import platform
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +23,6 @@ from scratch.language_model import (
 )
 from scratch.plumbing import checks
 from scratch.plumbing.data.grammar import sample_pairs
-from scratch.plumbing.files import write_whole
 from scratch.training import (
     StepRecord,
     TrainingConfig,
@@ -38,8 +32,9 @@ from scratch.training import (
     training_steps,
 )
 from scratch.transformer import count_parameters
+from studies.recording import computed_on, main
 
-__all__ = ["SETTINGS", "VariantRun", "french_texts", "main", "validation_loss", "write_lines"]
+__all__ = ["SETTINGS", "VariantRun", "french_texts", "record", "validation_loss"]
 
 ALL = {
     "norm": "pre",
@@ -102,15 +97,6 @@ def validation_loss(model: LanguageModel, parts: Sequence[Batch]) -> float:
     return sum(n * x for n, x in zip(counts, losses, strict=True)) / sum(counts)
 
 
-def write_lines(
-    model: LanguageModel, vocabulary: Vocabulary, n: int, *, seed: int, temperature: float
-) -> list[str]:
-    """Let ``model`` write ``n`` texts."""
-    prompt = torch.full((n, 1), model.config.bos_id)
-    rows = generate(model, prompt, seed=seed, temperature=temperature)
-    return ["".join(vocabulary.decode(row)) for row in rows]
-
-
 class VariantRun:
     """The run ``name`` with ``seed``, ready to be stepped."""
 
@@ -134,68 +120,48 @@ class VariantRun:
             self.model, [stream], self.optimizer, self.training, loss_of=language_loss
         )
 
-    def header(self, command: str) -> dict[str, Any]:
+    def header(self) -> dict[str, Any]:
         """Return what the first line of the log says."""
         caches = self.model.start(1)
         self.model(torch.tensor([[self.model.config.bos_id]]), caches)
         return {
             "name": self.name,
-            "command": command,
             "model": asdict(self.model.config),
             "training": self.training.to_dict(),
             "examples": len(self.examples),
             "parameters": count_parameters(self.model),
             "cache_bytes_per_token": sum(c.keys.nbytes + c.values.nbytes for c in caches),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "machine": platform.machine(),
+            **computed_on(),
         }
-
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """Train to the end and yield the lines of the log after the first."""
-        texts = write_lines(self.model, self.vocabulary, 5, seed=0, temperature=1.0)
-        yield {"step": 0, "validation": self.validate(), "written": {"1.0": texts}}
-        losses: list[float] = []
-        for record in tqdm(self.steps(), total=self.training.steps, desc=self.name, unit="step"):
-            losses.append(record.loss)
-            step, last = record.step, record.step == self.training.steps
-            if step <= EVERY_STEP_UNTIL or step % THEN_EVERY == 0 or last:
-                line = {"step": step, "loss": round(sum(losses) / len(losses), 5)}
-                if step % VALIDATE_EVERY == 0 or last:
-                    line["validation"] = self.validate()
-                losses.clear()
-                yield line
-        written = {
-            str(t): write_lines(self.model, self.vocabulary, WRITTEN, seed=0, temperature=t)
-            for t in TEMPERATURES
-        }
-        yield {"step": self.training.steps, "written": written}
 
     def validate(self) -> float:
         """Return the validation loss, rounded."""
         return round(validation_loss(self.model, self.validation), 5)
 
+    def write(self, n: int, temperature: float) -> list[str]:
+        """Let the model write ``n`` texts."""
+        prompt = torch.full((n, 1), self.model.config.bos_id)
+        rows = generate(self.model, prompt, seed=0, temperature=temperature)
+        return ["".join(self.vocabulary.decode(row)) for row in rows]
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; a mistake of the user's is one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m studies.variants")
-    parser.add_argument("name", choices=tuple(SETTINGS), help="which change to train with")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="(%(default)s)")
-    parser.add_argument("--out", default="book/runs/variants", metavar="DIR", help="(%(default)s)")
-    words = sys.argv[1:] if argv is None else list(argv)
-    options = parser.parse_args(words)
-    path = Path(options.out) / f"{options.name}-{options.seed}.jsonl"
-    if path.exists():
-        print(f"{path} already holds a run; choose another --out", file=sys.stderr)
-        return 2
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    run = VariantRun(options.name, options.seed)
-    command = " ".join(["python -m studies.variants", *words])
-    lines = [run.header(command), *run.lines()]
-    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    return 0
+
+def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a log: a header, the losses, and what the model wrote."""
+    run = VariantRun(name, seed)
+    yield run.header()
+    yield {"step": 0, "validation": run.validate(), "written": {"1.0": run.write(5, 1.0)}}
+    losses: list[float] = []
+    for entry in tqdm(run.steps(), total=run.training.steps, desc=name, unit="step"):
+        losses.append(entry.loss)
+        step, last = entry.step, entry.step == run.training.steps
+        if step <= EVERY_STEP_UNTIL or step % THEN_EVERY == 0 or last:
+            line = {"step": step, "loss": round(sum(losses) / len(losses), 5)}
+            if step % VALIDATE_EVERY == 0 or last:
+                line["validation"] = run.validate()
+            losses.clear()
+            yield line
+    yield {"step": step, "written": {str(t): run.write(WRITTEN, t) for t in TEMPERATURES}}
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("variants", SETTINGS, record))
