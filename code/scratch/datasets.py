@@ -72,7 +72,6 @@ def encode_pairs(
 
     Raises ValueError when nothing is left.
     """
-    checks.at_least("max_len", max_len, 1)
     bos, eos = tokenizer.bos_id, tokenizer.eos_id
     examples = [
         Example([*tokenizer.encode(english), eos], [bos, *tokenizer.encode(french), eos])
@@ -107,7 +106,6 @@ def batches(
     An example longer than ``max_tokens`` makes a batch by itself.
     """
     checks.require(len(examples) > 0, "examples is empty, expected at least one")
-    checks.at_least("max_tokens", max_tokens, 1)
     checks.at_least("seed", seed, 0)
     draw = random.Random(seed)
     order = draw.sample(range(len(examples)), len(examples))
@@ -166,7 +164,7 @@ def read_tsv(path: str | Path) -> list[tuple[str, str]]:
 
     Raises ValueError, naming the line, for any other file.
     """
-    pairs = []
+    path, pairs = Path(path), []  # a number would name an open file, and True standard output
     for number, line in enumerate(text_lines(path), start=1):
         source, _, target = line.partition("\t")
         good = bool(source.strip() and target.strip()) and "\t" not in target

@@ -100,8 +100,7 @@ def grouped_optimizer(model: nn.Module, rates: Mapping[str, float]) -> torch.opt
 
     Each step multiplies the rate that the loop has set for it by the group's scale.
     """
-    groups = parameter_groups(model, rates)
-    optimizer = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    optimizer = make_optimizer(model, parameter_groups(model, rates))
 
     def scale(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for group in optimizer.param_groups:

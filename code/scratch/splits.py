@@ -34,7 +34,7 @@ def split_pairs(n_train: int, n_seen: int, n_unseen: int, *, seed: int) -> Split
     the sizes are not whole numbers from 1, or ``train`` is too small for the other two.
     """
     for name, size in (("n_train", n_train), ("n_seen", n_seen), ("n_unseen", n_unseen)):
-        checks.require(size >= 1, f"{name} is {size}, expected at least 1")
+        checks.at_least(name, size, 1)
     pool = sample_pairs(
         min(MOST_PAIRS, n_train + n_train // 4 + 5 * n_seen + 20 * n_unseen), seed=seed
     )
@@ -88,6 +88,8 @@ def hold_out(pairs: Sequence[tuple[str, str]], n_dev: int, n_test: int) -> HeldO
     held out and the others are dropped.  Raises ValueError when they leave no source sentence;
     ``train`` is empty as well when those that are left share their targets with one held out.
     """
+    for name, size in (("n_dev", n_dev), ("n_test", n_test)):
+        checks.at_least(name, size, 0)
     spelling: dict[str, str] = {}
     for source, _ in pairs:
         spelling.setdefault(sentence_key(source), source)

@@ -63,6 +63,7 @@ class TrainingConfig:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of ``step``, counted from 1."""
+        checks.at_least("step", step, 1)
         if self.schedule == "linear":
             return linear_rate(step, self.peak_rate, self.warmup_steps, self.steps)
         return inverse_sqrt_rate(step, self.peak_rate, self.warmup_steps)
@@ -90,15 +91,11 @@ def inverse_sqrt_rate(step: int, peak_rate: float, warmup_steps: int) -> float:
     The paper's formula with peak_rate = (d_model * warmup_steps)^-0.5.
     Source: Vaswani et al. (2017), section 5.3, equation 3.
     """
-    checks.at_least("step", step, 1)
-    checks.at_least("warmup_steps", warmup_steps, 1)
     return peak_rate * min(step / warmup_steps, math.sqrt(warmup_steps / step))
 
 
 def linear_rate(step: int, peak_rate: float, warmup_steps: int, steps: int) -> float:
     """Rise to ``peak_rate`` over ``warmup_steps``, then fall in a line to 0 after ``steps``."""
-    checks.at_least("step", step, 1)
-    checks.at_least("warmup_steps", warmup_steps, 1)
     left = max(0, steps - step + 1)
     return peak_rate * min(step / warmup_steps, left / max(1, steps - warmup_steps))
 
@@ -107,22 +104,25 @@ def label_smoothed_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) 
     """Return the mean cross-entropy, in nats, of ``logits`` (N, V) against ``labels`` (N,).
 
     The right token is asked to have probability 1 - smoothing + smoothing/V, every other one
-    smoothing/V.  Raises ValueError for shapes, dtypes or labels that do not fit.
+    smoothing/V.
     Source: Szegedy et al. (2016), section 7; Vaswani et al. (2017), section 5.4.
     """
-    checks.scored(logits, labels)
+    checks.same_length("labels", labels, "logits", logits)  # gather would take the first ones
     checks.fraction("smoothing", smoothing)
     log_probs = logits.log_softmax(dim=-1)  # (N, V)
     right = log_probs.gather(1, labels[:, None])[:, 0]  # (N,)
     return -((1 - smoothing) * right + smoothing * log_probs.mean(dim=-1)).mean()
 
 
-def make_optimizer(model: torch.nn.Module) -> torch.optim.Adam:
-    """Return Adam with the paper's moments; the rate is set at every step.
+def make_optimizer(
+    model: nn.Module, groups: list[dict[str, Any]] | None = None
+) -> torch.optim.Adam:
+    """Return Adam with the paper's moments, over all parameters or over ``groups`` of them.
 
-    Source: Vaswani et al. (2017), section 5.3.
+    The rate is set at every step.  Source: Vaswani et al. (2017), section 5.3.
     """
-    return torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    parameters = model.parameters() if groups is None else groups
+    return torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
 
 
 def count_tokens(batch: Batch, pad_id: int) -> int:
@@ -174,8 +174,8 @@ def train_step(
     one large batch, in the memory of a small one.  Raises ValueError, and changes no weight,
     when loss or gradient is not a finite number.
     """
-    checks.require(len(parts) > 0, "parts is empty, expected at least one batch")
     counts = [count_tokens(part, model.config.pad_id) for part in parts]
+    checks.require(sum(counts) > 0, "parts hold nothing to predict, expected a token")
     optimizer.zero_grad()
     total = 0.0
     for part, count in zip(parts, counts, strict=True):

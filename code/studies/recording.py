@@ -32,7 +32,7 @@ def main(
     record: Callable[[str, int], Iterable[Line]],
     words: Sequence[str] | None = None,
 ) -> int:
-    """Write the log of the run that the command line names; a mistake is one line on stderr.
+    """Write the log of the run that the command line names; a mistake is a sentence on stderr.
 
     ``record`` makes the lines from a name and a seed; the first also gets the command.  Nothing
     is written before the run has ended, and never over another run's log.
@@ -48,7 +48,10 @@ def main(
         return 2
     torch.set_num_threads(1)
     command = {"command": f"{parser.prog} {options.name} --seed {options.seed}"}
-    header, *lines = record(options.name, options.seed)
+    try:
+        header, *lines = record(options.name, options.seed)
+    except ValueError as error:
+        parser.error(str(error))
     path.parent.mkdir(parents=True, exist_ok=True)
     text = [json.dumps(line, ensure_ascii=False) for line in (command | header, *lines)]
     write_whole(path, "".join(f"{line}\n" for line in text))

@@ -29,6 +29,8 @@ def test_sizes_that_cannot_be_had_are_refused() -> None:
     for sizes, name in (((0, 1, 1), "n_train"), ((9, 0, 1), "n_seen"), ((9, 1, 0), "n_unseen")):
         with pytest.raises(ValueError, match=f"{name} is 0"):
             split_pairs(*sizes, seed=0)
+    with pytest.raises(ValueError, match=r"n_train is 1\.5"):  # which no loop would ever reach
+        split_pairs(1.5, 5, 5, seed=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected at most"):
         split_pairs(2, 500, 500, seed=0)
 
@@ -81,6 +83,9 @@ def test_more_dev_sentences_leave_the_test_sentences_alone() -> None:
     assert hold_out(pairs, 5, 10).test == hold_out(pairs, 20, 10).test
     assert hold_out(pairs, 50 - 1, 0).train
     refuses(lambda: hold_out(pairs, 50, 0), "n_dev + n_test is 50", "0 to 49")
+    refuses(lambda: hold_out(pairs, 1, -1), "n_test is -1")  # a slice would hold out nearly all
+    refuses(lambda: hold_out(pairs, -1, 2), "n_dev is -1")
+    refuses(lambda: hold_out(pairs, 1.0, 2), "n_dev is 1.0")  # type: ignore[arg-type]
 
 
 def test_what_is_left_may_share_every_target_with_what_is_held_out() -> None:

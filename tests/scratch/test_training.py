@@ -97,14 +97,11 @@ def test_the_smoothed_loss_is_least_at_the_smoothed_distribution() -> None:
 
 def test_bad_arguments_of_the_loss_are_named() -> None:
     logits, labels = torch.zeros(2, 3), torch.tensor([0, 1])
-    refuses(lambda: label_smoothed_loss(logits, labels[:1]), "(2, 3) and (1,)")
-    refuses(lambda: label_smoothed_loss(logits[0], labels), "(3,) and (2,)")
-    refuses(lambda: label_smoothed_loss(logits[:0], labels[:0]), "(0, 3)")
-    refuses(lambda: label_smoothed_loss(logits, labels + 2), "labels holds the id 3")
-    refuses(lambda: label_smoothed_loss(logits, labels - 1), "labels holds the id -1")
-    refuses(lambda: label_smoothed_loss(logits, labels.float()), "labels has dtype")
-    refuses(lambda: label_smoothed_loss(logits.long(), labels), "logits has dtype")
-    refuses(lambda: label_smoothed_loss([[0.0]], labels), "logits is a list")  # type: ignore[arg-type]
+    # PyTorch would gather the first labels' scores, and broadcast a single one's
+    refuses(lambda: label_smoothed_loss(logits, labels[:1]), "labels holds 1", "logits, 2")
+    for wrong in (labels + 2, labels - 1, labels.float()):
+        with pytest.raises((RuntimeError, IndexError)):
+            label_smoothed_loss(logits, wrong)
     for smoothing in (1.0, -0.1, math.nan, "0.1", None):
         refuses(lambda s=smoothing: label_smoothed_loss(logits, labels, s), "smoothing")  # type: ignore[misc]
 
@@ -151,10 +148,9 @@ def test_a_config_picks_its_schedule() -> None:
 
 def test_bad_arguments_of_rates_are_named() -> None:
     for step in (0, -1, 1.5, None):
-        refuses(lambda s=step: inverse_sqrt_rate(s, 1.0, 5), "step", repr(step))  # type: ignore[misc]
-        refuses(lambda s=step: linear_rate(s, 1.0, 5, 9), "step", repr(step))  # type: ignore[misc]
-    refuses(lambda: inverse_sqrt_rate(1, 1.0, 0), "warmup_steps is 0")
-    refuses(lambda: linear_rate(1, 1.0, 0, 9), "warmup_steps is 0")
+        for schedule in ("inverse_sqrt", "linear"):
+            config = TrainingConfig(steps=9, schedule=schedule)
+            refuses(lambda s=step, c=config: c.rate(s), "step", repr(step))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -281,9 +277,9 @@ def test_a_gradient_that_is_no_number_changes_nothing() -> None:
 def test_a_batch_with_nothing_to_predict_is_refused() -> None:
     m = book_model()
     ids = torch.ones(2, 3, dtype=torch.int64)
-    with pytest.raises(ValueError, match="length 0"):
+    with pytest.raises(ValueError, match="parts hold nothing to predict"):
         train_step(m, [Batch(ids, ids, ids * 0)], make_optimizer(m), CONFIG, loss_of=batch_loss)
-    with pytest.raises(ValueError, match="id 999"):
+    with pytest.raises(RuntimeError, match="out of bounds"):
         train_step(m, [Batch(ids, ids, ids * 999)], make_optimizer(m), CONFIG, loss_of=batch_loss)
 
 
@@ -307,7 +303,8 @@ def test_parts_add_up_to_the_whole() -> None:
 def test_a_step_of_no_parts_is_refused() -> None:
     m = book_model()
     refuses(
-        lambda: train_step(m, [], make_optimizer(m), CONFIG, loss_of=batch_loss), "parts is empty"
+        lambda: train_step(m, [], make_optimizer(m), CONFIG, loss_of=batch_loss),
+        "parts hold nothing",
     )
 
 

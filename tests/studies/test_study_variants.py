@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from reference import refuses
 from scratch.language_model import LanguageModelConfig
 from scratch.plumbing.training.run import read_log
 from scratch.training import TrainingConfig
+from studies import recording
 from studies import variants as variants_run
-from studies.variants import SETTINGS, VariantRun, french_texts, main, validation_loss
+from studies.variants import SETTINGS, VariantRun, french_texts, record, validation_loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,8 +54,8 @@ def test_the_first_steps_repeat_the_log(name: str) -> None:
     header, start, *entries = log_of(name, 1)
     logged = [entry["loss"] for entry in entries if "loss" in entry and entry["step"] <= 20]
     run = VariantRun(name, 1)
-    assert run.header("")["parameters"] == header["parameters"]
-    assert run.header("")["cache_bytes_per_token"] == header["cache_bytes_per_token"]
+    assert run.header()["parameters"] == header["parameters"]
+    assert run.header()["cache_bytes_per_token"] == header["cache_bytes_per_token"]
     first = validation_loss(run.model, run.validation[:1])
     assert first == pytest.approx(start["validation"], rel=0.1)  # of one batch, not of all
     losses = [record.loss for record in itertools.islice(run.steps(), 20)]
@@ -78,6 +81,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(variants_run.STEPS, "all", 3)
 
 
+def main(words: list[str]) -> int:
+    return recording.main("variants", SETTINGS, record, words)
+
+
 @pytest.mark.usefixtures("small")
 def test_a_run_writes_its_log_at_the_end_and_never_over_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -87,7 +94,7 @@ def test_a_run_writes_its_log_at_the_end_and_never_over_another(
     path = tmp_path / "runs/all-5.jsonl"
     assert list(path.parent.iterdir()) == [path]
     header, *lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert header["command"].endswith(" ".join(words))
+    assert header["command"] == "python -m studies.variants all --seed 5"
     assert [line["step"] for line in lines] == [0, 1, 2, 3, 3]
     assert "validation" in lines[3]
     assert {t: len(x) for t, x in lines[-1]["written"].items()} == {"1.0": 2, "0.5": 2}
@@ -97,11 +104,17 @@ def test_a_run_writes_its_log_at_the_end_and_never_over_another(
 
 
 def test_help_and_names(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--help"])
-    assert caught.value.code == 0
-    assert "which change to train with" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as caught:
-        main(["gelu"])
-    assert caught.value.code == 2
+    for words, code in (["--help"], 0), (["gelu"], 2), (["all", "--seed", "-1"], 2):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == code
+    out, err = capsys.readouterr()
+    assert "what to train" in out and "--seed" in out
+    assert "invalid choice: 'gelu'" in err and "-1" in err
     refuses(lambda: VariantRun("gelu", 1), "name is 'gelu'")
+
+
+@pytest.mark.parametrize("study", ["finetuning", "variants", "corpora"])
+def test_a_study_is_a_command(study: str) -> None:
+    words = [sys.executable, "-m", f"studies.{study}", "--help"]
+    assert "usage: " in subprocess.run(words, capture_output=True, text=True, check=True).stdout
