@@ -138,6 +138,19 @@ def test_the_seed_decides_the_order() -> None:
     assert epoch(1) != epoch(2)
 
 
+def test_an_epoch_is_mixed_twice() -> None:
+    """Which sentences of a length share a batch is drawn, and so is the order of batches."""
+    examples = [example(n, n, 3 + 50 * n + i) for n in range(3, 8) for i in range(40)]
+
+    def groups(seed: int) -> list[frozenset[tuple[int, ...]]]:
+        found = batches(examples, max_tokens=60, seed=seed)
+        return [frozenset(source for source, _ in rows(batch)) for batch in found]
+
+    assert set(groups(1)) != set(groups(2))
+    lengths = [max(map(len, group)) for group in groups(1)]
+    assert lengths != sorted(lengths)
+
+
 def test_batches_do_not_touch_the_global_random_numbers() -> None:
     random.seed(7)
     state = random.getstate()

@@ -162,6 +162,24 @@ def test_rehearsal_adds_a_batch_of_the_old_domain_to_each_step() -> None:
     assert [r.tokens - p.tokens for r, p in zip(records, plain, strict=True)] == [2, 2, 2]
 
 
+def test_the_models_own_padding_is_left_out() -> None:
+    model = Transformer(TransformerConfig(20, 8, 2, 12, 1, 1, dropout=0.0, pad_id=3))
+    uneven = [Example([5, 2], [1, 9, 2]), Example([5, 6, 7, 2], [1, 9, 8, 7, 6, 2])]
+    whole = TrainingConfig(1, max_tokens=99)
+    (record,) = adapt(model, uneven, whole, rehearsed=uneven)
+    assert record.tokens == 2 * (2 + 5)
+
+
+def test_an_adapter_begins_with_small_numbers_and_a_scale_of_one() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(400, 50, bias=False)
+    adapter, same = LowRankAdapter(linear, 20), LowRankAdapter(linear, 20, alpha=20)
+    assert adapter.scale == same.scale == 1 and LowRankAdapter(linear, 20, alpha=5).scale == 0.25
+    # 8,000 draws of standard deviation 1/20
+    assert adapter.down.std().item() == pytest.approx(0.05, rel=0.05)
+    assert not adapter.up.any() and adapter.bias is None and adapter.merged().bias is None
+
+
 def test_an_adapter_equals_the_dense_product_outputs_and_gradients() -> None:
     torch.manual_seed(1)
     linear = nn.Linear(7, 5).double()

@@ -184,8 +184,10 @@ def test_padding_changes_nothing(name: str) -> None:
 def test_the_loss_is_pytorchs() -> None:
     model, ids = language_model("all"), some_ids(2, 6)
     batch = Batch(ids[:, :1], ids[:, :-1], ids[:, 1:])
-    expected = F.cross_entropy(model(batch.target).flatten(0, 1), batch.labels.flatten())
-    assert_same(language_loss(model, batch), expected)
+    logits, labels = model(batch.target).flatten(0, 1), batch.labels.flatten()
+    assert_same(language_loss(model, batch), F.cross_entropy(logits, labels))
+    smoothed = F.cross_entropy(logits, labels, label_smoothing=0.3)
+    assert_same(language_loss(model, batch, 0.3), smoothed)
 
 
 @each_switch
@@ -236,6 +238,27 @@ def test_one_batch_can_be_learned_by_heart(name: str) -> None:
     assert sorted({tuple(row) for row in written}) == [(3, 4, 5), (4, 4, 6, 7, 8)]
 
 
+def test_dropout_acts_everywhere_in_training_and_nowhere_else() -> None:
+    model, ids = language_model("all", dropout=0.5), some_ids(2, 5)
+    for block in model.blocks:
+        parts = (block.residual_1, block.residual_2, block.feed_forward)
+        assert block.attention.dropout == 0.5
+        assert [part.dropout.p for part in parts] == [0.5] * 3
+    assert model.dropout.p == 0.5
+    attention, x = model.blocks[0].attention, torch.randn(2, 5, 12).double()
+    first, second = (attention(x, attention.start_cache(2))[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(model.eval()(ids), model(ids))
+
+
+@each_switch
+def test_no_position_after_the_longest_is_read(name: str) -> None:
+    model = language_model(name)
+    cache = model.start(2)
+    model(some_ids(2, 20), cache)
+    refuses(lambda: model(some_ids(2, 5), cache), "ids has 5 positions after 20", "24")
+
+
 def test_rotary_positions_have_no_table_and_only_their_distances_count() -> None:
     model = language_model("positions")
     assert model.positions is None
@@ -262,7 +285,9 @@ def test_the_switches_choose_their_parts() -> None:
     assert isinstance(make_residual(config).norm, RMSNorm)
     assert make_residual(config).pre_norm
     assert isinstance(make_residual(old).norm, LayerNorm)
-    assert isinstance(make_feed_forward(config), GatedFeedForward)
+    gated = make_feed_forward(config)
+    assert isinstance(gated, GatedFeedForward)
+    assert gated.expand.out_features == 12  # two thirds of 18
     assert type(make_feed_forward(old)) is FeedForward
     assert isinstance(language_model("2017").final_norm, nn.Identity)
     assert isinstance(language_model("all").final_norm, RMSNorm)

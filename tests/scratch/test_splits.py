@@ -1,5 +1,6 @@
 """Splits: nothing held out was trained on."""
 
+import hashlib
 import time
 
 import pytest
@@ -86,6 +87,14 @@ def test_more_dev_sentences_leave_the_test_sentences_alone() -> None:
     refuses(lambda: hold_out(pairs, 1, -1), "n_test is -1")  # a slice would hold out nearly all
     refuses(lambda: hold_out(pairs, -1, 2), "n_dev is -1")
     refuses(lambda: hold_out(pairs, 1.0, 2), "n_dev is 1.0")  # type: ignore[arg-type]
+
+
+def test_the_hash_decides_and_nothing_that_changes_from_day_to_day() -> None:
+    pairs = [(f"sentence {i}", f"phrase {i}") for i in range(50)]
+    held = hold_out(pairs, 1, 2)
+    chosen = sorted(range(50), key=lambda i: hashlib.sha256(f"sentence {i}".encode()).hexdigest())
+    assert {source for source, _ in held.test} == {f"sentence {i}" for i in chosen[:2]}
+    assert [source for source, _ in held.dev] == [f"sentence {chosen[2]}"]
 
 
 def test_what_is_left_may_share_every_target_with_what_is_held_out() -> None:

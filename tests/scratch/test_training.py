@@ -376,14 +376,15 @@ def test_the_global_random_state_before_a_run_does_not_matter() -> None:
     assert same(*results)
 
 
-@pytest.mark.parametrize("start", [1, 5, 11, 12])
-def test_a_resumed_run_ends_with_the_very_same_weights(start: int) -> None:
+@pytest.mark.parametrize(("start", "accumulate"), [(1, 1), (5, 2), (11, 1), (12, 1)])
+def test_a_resumed_run_ends_with_the_very_same_weights(start: int, accumulate: int) -> None:
+    config = dataclasses.replace(CONFIG, accumulate=accumulate)
     whole = book_model()
-    expected = list(train(whole, examples(), CONFIG))
+    expected = list(train(whole, examples(), config))
 
     first = book_model()
     optimizer = make_optimizer(first)
-    records = list(itertools.islice(train(first, examples(), CONFIG, optimizer=optimizer), start))
+    records = list(itertools.islice(train(first, examples(), config, optimizer=optimizer), start))
     saved = copy.deepcopy((first.state_dict(), optimizer.state_dict()))
 
     second = book_model(seed=99)
@@ -391,7 +392,7 @@ def test_a_resumed_run_ends_with_the_very_same_weights(start: int) -> None:
     second.load_state_dict(saved[0])
     optimizer.load_state_dict(saved[1])
     torch.manual_seed(0)
-    records += train(second, examples(), CONFIG, optimizer=optimizer, start=start)
+    records += train(second, examples(), config, optimizer=optimizer, start=start)
 
     assert same(weights(whole), weights(second))
     assert records == expected
@@ -429,6 +430,20 @@ def test_a_model_with_another_padding_trains_alike() -> None:
     for ours, theirs in rows:
         assert ours.tokens == theirs.tokens
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+
+
+def test_no_two_steps_of_two_seeds_draw_the_same_dropout() -> None:
+    found = []
+
+    def loss_of(m: Transformer, batch: Batch, smoothing: float) -> Tensor:
+        found.append(torch.initial_seed())
+        return batch_loss(m, batch, smoothing)
+
+    for seed in (0, 1, 2):
+        config, m = dataclasses.replace(CONFIG, seed=seed, steps=3), book_model()
+        stream = endless_batches(examples(), config)
+        list(training_steps(m, [stream], make_optimizer(m), config, loss_of=loss_of))
+    assert len(set(found)) == 9
 
 
 def test_several_streams_make_one_step() -> None:
