@@ -20,8 +20,6 @@ EARLY = [
     "from scratch import second",
     "if True:\n    from scratch.second import Pair",
     "import importlib\nimportlib.import_module('scratch.second')",
-    "%matplotlib inline\nfrom scratch.second import Pair",
-    "%%time\nfrom scratch.second import Pair",
 ]
 FINE = [
     "from scratch.first import grow",
@@ -30,9 +28,6 @@ FINE = [
     "import scratch",
     "import scratchpad",
     "import torch, os",
-    "%matplotlib inline\nimport os",
-    "!ls\nos?\nx = 1",
-    "%%html\n<b>not Python</b>",
     "",
 ]
 
@@ -80,6 +75,8 @@ def test_a_later_chapter_may_use_earlier_modules(
         ("import press", "which the book never teaches"),
         ("from scratch.secret import x", None),
         ("def f(:", "is not Python"),
+        ("%matplotlib inline", "is not Python"),
+        ("!ls", "is not Python"),
     ],
 )
 def test_other_complaints_about_a_cell(
@@ -88,6 +85,13 @@ def test_other_complaints_about_a_cell(
     tiny.chapter("01_first", [cell(source)])
     (problem,) = order.check(tiny.load())
     assert (complaint or "scratch.secret, which is neither taught nor plumbing") in problem
+
+
+def test_a_cell_may_show_what_is_not_python(
+    tiny: TinyBook, cell: Callable[..., NotebookNode]
+) -> None:
+    tiny.chapter("01_first", [cell("def f(:", "raises-exception")])
+    assert order.check(tiny.load()) == []
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,21 @@
 
 The modules right below `scratch` are taught, each by one chapter: such a module, and a chapter,
 uses only modules of its own and earlier chapters. A cell tagged `look-inside` may import anything:
-it shows the trained model before the reader has built it. A notebook outside the numbered sequence
-(an appendix) is not checked. What is not taught lies in rooms, and `ROOMS` says from where each of
-them may import.
+it shows the trained model before the reader has built it. Cells are plain Python, without what only
+IPython understands. A notebook outside the numbered sequence (an appendix) is not checked. What is
+not taught lies in rooms, and `ROOMS` says from where each of them may import.
 """
 
 import ast
-import contextlib
-import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
-from nbformat import NotebookNode
-
 from press.book import Book, Chapter, PressError, code_cells, place, tags
 from press.check.source import parse
 
 LOOK_INSIDE = "look-inside"
-HELP = re.compile(r"[\w.]+\?{1,2}")
 TAUGHT, PLUMBING = "scratch", "scratch.plumbing"
 CHECKS, FILES, STYLE, DATA, FAST, MODELS = (
     f"{PLUMBING}.{name}" for name in ("checks", "files", "style", "data", "fast", "models")
@@ -111,9 +106,10 @@ def check_cells(book: Book, chapter: Chapter) -> list[str]:
             continue
         where = place(chapter, number, cell)
         try:
-            tree = parse_cell(cell)
+            tree = parse(cell.source, "the cell")
         except PressError as error:
-            found.append(f"{where}: {error}")
+            if "raises-exception" not in tags(cell):
+                found.append(f"{where}: {error}")
             continue
         if "import" not in cell.source:
             continue
@@ -198,26 +194,3 @@ def is_module(book: Book, name: str) -> bool:
 def module_name(book: Book, path: Path) -> str:
     parts = path.relative_to(book.code).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def parse_cell(cell: NotebookNode) -> ast.Module:
-    """The syntax tree of a cell, lines of IPython's own left out.
-
-    Raises PressError when what remains is not Python, and the cell is not there to show that.
-    """
-    source: str = cell.source
-    with contextlib.suppress(PressError):
-        return parse(source, "the cell")
-    try:
-        return parse("\n".join(without_magic(line) for line in source.split("\n")), "the cell")
-    except PressError:
-        if source.startswith("%%") or "raises-exception" in tags(cell):
-            return ast.Module(body=[], type_ignores=[])
-        raise
-
-
-def without_magic(line: str) -> str:
-    """`pass` in the place of a line that is IPython's: %magic, !command, name?"""
-    code = line.lstrip()
-    is_magic = code.startswith(("%", "!", "?")) or HELP.fullmatch(code.rstrip()) is not None
-    return line[: len(line) - len(code)] + "pass" if is_magic else line
