@@ -1,20 +1,24 @@
-"""The book as press sees it: `_toc.yml`, `[tool.press.chapters]`, chapters and what they teach."""
+"""The book as press sees it: `_toc.yml`, the chapters that it lists, and what each of them teaches.
 
-from __future__ import annotations
+A chapter says in the metadata of its notebook which modules of `scratch` it teaches::
 
+    "press": {"teaches": ["corpus", "splits", "datasets"]}
+"""
+
+import contextlib
 import json
-import os
 import re
-import tempfile
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml  # type: ignore[import-untyped]
 from nbformat import NotebookNode
+
+from scratch.plumbing.files import write_whole
 
 untyped: Any = nbformat  # its functions carry no type hints
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours in tracebacks
@@ -31,17 +35,10 @@ class UsageError(PressError):
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook of `_toc.yml`.
-
-    Attributes:
-        path: the `.ipynb` file.
-        name: the path as messages show it, relative to the root of the repository.
-        teaches: dotted names of the modules that it teaches, from `[tool.press.chapters]`.
-    """
+    """A notebook of `_toc.yml`; `name` is its path as messages show it, from the root."""
 
     path: Path
     name: str
-    teaches: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -51,32 +48,39 @@ class Chapter:
     def numbered(self) -> bool:
         return NUMBERED.fullmatch(self.stem) is not None
 
+    @cached_property
+    def notebook(self) -> NotebookNode:
+        return read_notebook(self.path)
+
+    @cached_property
+    def teaches(self) -> tuple[str, ...]:
+        """Dotted names of the modules that it teaches; PressError if its metadata name none."""
+        said = self.notebook.metadata.get("press", {})
+        names = said.get("teaches", []) if isinstance(said, dict) else None
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and name.isidentifier() for name in names
+        ):
+            raise PressError(
+                f'{self.name}: metadata "press" must read {{"teaches": ["module", …]}}, '
+                f"got {json.dumps(said)}"
+            )
+        return tuple(f"scratch.{name}" for name in names)
+
 
 @dataclass(frozen=True)
 class Book:
-    """Everything the checks need to know.
-
-    Attributes:
-        root: folder of `pyproject.toml` and `_toc.yml`.
-        chapters: the notebooks of `_toc.yml`, in its order.
-        table: `[tool.press.chapters]`, in order: chapters, written or not, and what they teach.
-    """
+    """The repository's folder, and the notebooks of its `_toc.yml` in their order."""
 
     root: Path
     chapters: tuple[Chapter, ...]
-    table: dict[str, tuple[str, ...]]
 
     @property
     def code(self) -> Path:
         return self.root / "code"
 
-    def rank(self, stem: str) -> int | None:
-        """Place of a chapter in the table; None for a notebook outside the numbered sequence."""
-        return list(self.table).index(stem) if stem in self.table else None
-
     def taught(self) -> dict[str, str]:
         """Dotted name of each taught module -> stem of its chapter, in the order of the book."""
-        return {module: stem for stem, modules in self.table.items() for module in modules}
+        return {module: chapter.stem for chapter in self.chapters for module in chapter.teaches}
 
     def module_path(self, module: str) -> Path:
         return self.code.joinpath(*module.split(".")).with_suffix(".py")
@@ -93,71 +97,54 @@ class Book:
         for chapter in self.chapters:
             if stem in (chapter.stem, chapter.stem.split("_")[0]):
                 return chapter
-        known = ", ".join(chapter.stem for chapter in self.chapters) or "none"
+        known = ", ".join(chapter.stem for chapter in self.chapters)
         raise UsageError(f"chapter {name!r} is not a notebook of _toc.yml, which lists: {known}")
 
 
 def load_book(start: Path | None = None) -> Book:
     """Read the book whose repository contains `start` (default: the current folder).
 
-    Raises:
-        PressError: no repository around `start`, or a file that does not say what it should.
+    Raises PressError when there is no repository around `start`, or `_toc.yml` does not say what
+    it should.
     """
-    root = find_root(Path.cwd() if start is None else start)
-    table = read_table(root)
-    chapters = tuple(
-        Chapter(path, path.relative_to(root).as_posix(), table.get(path.stem, ()))
-        for path in toc_notebooks(root)
-    )
-    return Book(root, chapters, table)
-
-
-def find_root(start: Path) -> Path:
-    """The nearest folder at or above `start` whose pyproject.toml has `[tool.press.chapters]`."""
-    start = start.resolve()
-    for folder in (start, *start.parents):
-        path = folder / "pyproject.toml"
-        if path.is_file() and "press" in _toml(path).get("tool", {}):
-            return folder
-    raise UsageError(f"no pyproject.toml with a [tool.press.chapters] table at or above {start}")
-
-
-def read_table(root: Path) -> dict[str, tuple[str, ...]]:
-    """`[tool.press.chapters]` with module names made dotted: attention -> scratch.attention."""
-    table = _toml(root / "pyproject.toml").get("tool", {}).get("press", {}).get("chapters")
-    if not isinstance(table, dict):
-        raise PressError(
-            "pyproject.toml: [tool.press.chapters] must map chapters to lists of modules"
-        )
-    for stem, modules in table.items():
-        if not isinstance(modules, list) or not all(isinstance(name, str) for name in modules):
-            raise PressError(
-                f"pyproject.toml: [tool.press.chapters] {stem} must list modules, got {modules!r}"
-            )
-    return {stem: tuple(f"scratch.{name}" for name in modules) for stem, modules in table.items()}
+    start = (start or Path.cwd()).resolve()
+    for root in (start, *start.parents):
+        if (root / "_toc.yml").is_file():
+            paths = toc_notebooks(root)
+            return Book(root, tuple(Chapter(p, p.relative_to(root).as_posix()) for p in paths))
+    raise UsageError(f"no _toc.yml, which lists the chapters in order, at or above {start}")
 
 
 def toc_notebooks(root: Path) -> list[Path]:
     """The notebooks that `_toc.yml` lists, in its order; pages written in Markdown are left out."""
-    path = root / "_toc.yml"
-    if not path.is_file():
-        raise PressError(f"{root} has no _toc.yml, which lists the chapters in order")
     try:
-        toc = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+        files = list(toc_files(toc))
+    except (yaml.YAMLError, AttributeError, ValueError, RecursionError) as error:
         raise PressError(f"_toc.yml is not YAML: {' '.join(str(error).split())}") from error
     notebooks = []
-    for file in toc_files(toc):
-        page = root / file
-        candidates = [page, page.with_name(page.name + ".ipynb"), page.with_name(page.name + ".md")]
-        found = next((item for item in candidates if item.is_file()), None)
+    for file in files:
+        found = find_page(root, file)
         if found is None:
             raise PressError(
                 f"_toc.yml lists {file}, but there is neither {file}.ipynb nor {file}.md"
             )
         if found.suffix == ".ipynb":
             notebooks.append(found)
+    if not notebooks:
+        raise PressError("_toc.yml lists no chapter")
     return notebooks
+
+
+def find_page(root: Path, name: str) -> Path | None:
+    """The file of a page that `_toc.yml` names with or without its suffix, if root holds it."""
+    with contextlib.suppress(OSError, ValueError):  # a name that no disk takes
+        page = root / name
+        page.relative_to(root)
+        for path in (page, page.with_name(f"{page.name}.ipynb"), page.with_name(f"{page.name}.md")):
+            if ".." not in path.parts and path.is_file():
+                return path
+    return None
 
 
 def toc_files(node: Any) -> Iterator[str]:
@@ -166,7 +153,11 @@ def toc_files(node: Any) -> Iterator[str]:
         for item in node:
             yield from toc_files(item)
     elif isinstance(node, dict):
-        yield from (str(node[key]) for key in ("root", "file") if key in node)
+        for key in ("root", "file"):
+            if key in node:
+                if not node[key] or not isinstance(node[key], str):
+                    raise PressError(f"_toc.yml: {key} must name a page, got {node[key]!r}")
+                yield node[key]
         for key in ("parts", "chapters", "sections"):
             yield from toc_files(node.get(key))
 
@@ -174,8 +165,7 @@ def toc_files(node: Any) -> Iterator[str]:
 def read_notebook(path: Path) -> NotebookNode:
     """Read a chapter; a cell without an id gets one from its position, never a random one.
 
-    Raises:
-        PressError: the file is not a notebook of format 4.
+    Raises PressError when the file is not a notebook of format 4.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -185,9 +175,16 @@ def read_notebook(path: Path) -> NotebookNode:
         ):
             cell["id"] = cell_id
         raw["nbformat_minor"] = max(5, raw["nbformat_minor"])
-        notebook: NotebookNode = untyped.reads(json.dumps(raw), as_version=4)
-        nbformat.validate(notebook)
-    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        if raw["nbformat"] != 4:
+            raise ValueError(f"its format is {raw['nbformat']!r}")
+        nbformat.validate(raw)
+        text = json.dumps(raw, ensure_ascii=False)
+        text.encode()  # half a character can stand in JSON, and in no file
+        notebook: NotebookNode = untyped.reads(text, as_version=4)
+    except (
+        LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError,
+        nbformat.ValidationError,
+    ) as error:  # fmt: skip
         reason = str(error).split("\n")[0]
         raise PressError(f"{path.name} is not a notebook of format 4: {reason}") from error
     return notebook
@@ -208,19 +205,9 @@ def stable_ids(ids: list[str | None]) -> list[str]:
 
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
-    """Write a chapter whole or not at all: a temporary file beside it, then one rename."""
+    """Write a chapter whole or not at all."""
     text: str = untyped.writes(notebook, version=nbformat.NO_CONVERT)
-    text = text.rstrip("\n") + "\n"
-    mode = path.stat().st_mode if path.exists() else 0o644
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, text.rstrip("\n") + "\n")
 
 
 def code_cells(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
@@ -239,10 +226,3 @@ def place(chapter: Chapter, number: int, cell: NotebookNode) -> str:
     count = cell.get("execution_count")
     shown = f" (In [{count}])" if count else ""
     return f"{chapter.name}, cell {number}{shown}"
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise PressError(f"{path.name} is not TOML: {error}") from error

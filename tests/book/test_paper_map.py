@@ -53,11 +53,12 @@ def test_chapters_exist(row: list[str]) -> None:
 
 @each_row
 def test_definitions_exist(row: list[str]) -> None:
-    names = re.findall(r"`(\S+?)`", row[3])
-    assert names or row[3] == "–"
-    for name in names:
+    names = re.findall(r"{py:obj}`(\S+) <scratch\.(\S+)>`", row[3])
+    assert len(names) == row[3].count("`") / 2 and (names or row[3] == "–")
+    for shown, name in names:
         module, _, attribute = name.rpartition(".")
-        assert hasattr(importlib.import_module(f"scratch.{module}"), attribute), name
+        assert shown == name
+        assert attribute in importlib.import_module(f"scratch.{module}").__all__, name
 
 
 @each_row

@@ -16,7 +16,7 @@ from scratch.plumbing.fast.step import Dropout
 from scratch.plumbing.models import storage as checkpoint
 from scratch.plumbing.models.card import CARD, _cells, _commands, card_text
 from scratch.plumbing.models.quantize import dequantize_rows, quantize_rows
-from scratch.plumbing.models.ship import read_stages, seconds_of, ship, shorten_log
+from scratch.plumbing.models.ship import read_stages, ship, shorten_log
 from scratch.plumbing.models.storage import load_pretrained
 from scratch.plumbing.scoring import evaluation
 from scratch.plumbing.training import recipes
@@ -24,7 +24,7 @@ from scratch.plumbing.training import run as trainer
 from scratch.plumbing.training.chain import start_chain
 from scratch.plumbing.training.changes import Changes
 from scratch.plumbing.training.header import misfit
-from scratch.plumbing.training.log import read_log
+from scratch.plumbing.training.log import read_log, seconds_of
 from scratch.plumbing.training.recipes import CHAINS, RECIPES, Extras
 from scratch.training import TrainingConfig
 from small import PAIRS

@@ -121,15 +121,12 @@ class TinyBook:
         self.write("code/scratch/plumbing/checks.py", "")
         self.write("code/scratch/first.py", FIRST)
         self.write("code/scratch/second.py", SECOND)
-        self.write(
-            "pyproject.toml",
-            '[tool.press.chapters]\n01_first = ["first"]\n02_second = ["second"]\n'
-            '03_later = ["later"]\n',
-        )
         self.toc("index", "01_first", "02_second")
         self.write("book/index.md", "# Index\n")
         for stem, quotes in QUOTES.items():
             self.chapter(stem, [self.quoting(item) for item in quotes])
+        self.teach("01_first", ["first"])
+        self.teach("02_second", ["second"])
 
     def write(self, name: str, text: str) -> Path:
         path = self.root / name
@@ -146,8 +143,12 @@ class TinyBook:
         return self.root / "book" / f"{stem}.ipynb"
 
     def chapter(self, stem: str, cells: list[NotebookNode], prose: str = PROSE) -> Path:
-        """Write a chapter: one Markdown cell, then `cells`, numbered as if run in order."""
-        notebook: NotebookNode = v4.new_notebook()
+        """Write a chapter: one Markdown cell, then `cells`, numbered as if run in order.
+
+        A chapter that was there before still teaches what it taught.
+        """
+        before = self.read(stem).metadata if self.path(stem).exists() else {}
+        notebook: NotebookNode = v4.new_notebook(metadata=before)
         notebook.cells = [v4.new_markdown_cell(prose.strip()), *cells]
         for count, cell in enumerate(notebook.cells[1:], start=1):
             cell.execution_count = cell.execution_count or count
@@ -159,6 +160,12 @@ class TinyBook:
     def read(self, stem: str) -> NotebookNode:
         notebook: NotebookNode = v4.reads(self.path(stem).read_text(encoding="utf-8"))
         return notebook
+
+    def teach(self, stem: str, modules: object) -> None:
+        """Write into the metadata of a chapter what it teaches."""
+        notebook = self.read(stem)
+        notebook.metadata["press"] = {"teaches": modules}
+        write_notebook(notebook, self.path(stem))
 
     def edit(self, stem: str, change: Callable[[list[Any]], object]) -> None:
         """Let `change` work on the list of cells, then write the chapter again."""

@@ -1,7 +1,6 @@
-"""The API reference: every public name has a page of its own, and its module lists it."""
+"""The API reference: every public name has a place on the page of its module, in full."""
 
-from __future__ import annotations
-
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -25,94 +24,103 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return api.pages(load_book(ROOT))
+
+
+def page_of(name: str, pages: dict[str, str]) -> str:
+    """A taught module has a page of its own, one of plumbing lies on that of its folder."""
+    return pages.get(f"{name}.rst") or pages[f"{name.rpartition('.')[0]}.rst"]
+
+
 @pytest.mark.parametrize("name", list(MODULES))
-def test_every_public_name_exists_once_and_says_what_it_is(name: str) -> None:
-    entries = api.entries(MODULES[name])
-    names = [entry.name for entry in entries]
-    assert len(set(names)) == len(names) > 0
-    assert {entry.kind for entry in entries} <= {"autoclass", "autofunction", ""}
-    assert all(entry.says for entry in entries if entry.kind)
+def test_every_public_name_is_on_the_page_of_its_module(name: str, pages: dict[str, str]) -> None:
+    text, public = page_of(name, pages), MODULES[name].__all__
+    assert len(set(public)) == len(public) > 0
+    assert text.count(f".. automodule:: {name}\n   :no-members:\n") == 1
+    for each in public:
+        thing = getattr(MODULES[name], each)
+        kind = "class" if inspect.isclass(thing) else "function" if inspect.isroutine(thing) else ""
+        if kind:
+            assert text.count(f"* :py:obj:`~{name}.{each}`: {api.opening(thing)}\n") == 1
+            assert text.count(f".. auto{kind}:: {name}.{each}\n") == 1
+        else:
+            assert text.count(f"* :py:obj:`~{name}.{each}`\n") == 1
+            assert text.count(f".. py:data:: {each}\n   :module: {name}\n") == 1
 
 
-def test_every_taught_module_is_in_the_reference_and_in_its_table() -> None:
-    taught = [name for name in load_book(ROOT).taught() if name in MODULES]
-    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
-    places = [page.find(f"(api/{name}.rst)") for name in taught]
-    assert -1 not in places, dict(zip(taught, places, strict=True))
-    assert places == sorted(places), "the table is in the order of the book"
+def test_a_page_for_each_taught_module_in_order_and_one_for_each_folder(
+    pages: dict[str, str],
+) -> None:
+    taught = list(load_book(ROOT).taught())
+    names = [name.removesuffix(".rst") for name in pages if name != api.TABLE]
+    assert names[: len(taught)] == taught
+    folders = {name.rpartition(".")[0] for name in set(MODULES) - set(taught)}
+    assert names[len(taught) :] == sorted(folders)
+    rows = pages[api.TABLE].splitlines()[2:]
+    assert [re.search(r"\(api/(.+)\.rst\)", row)[1] for row in rows] == names  # type: ignore[index]
+    assert [bool(re.search(r"\[\d+\]\(\d\d_\w+\.ipynb\)", row)) for row in rows] == [
+        name in taught for name in names
+    ]
 
 
-def test_every_public_name_has_a_page_that_its_module_links_to(copy: Path) -> None:
-    pages = api.pages(load_book(copy))
-    for module in MODULES.values():
-        listed = pages[f"{module.__name__}.rst"]
-        for entry in api.entries(module):
-            assert f":py:obj:`~{module.__name__}.{entry.name}`" in listed
-            text = pages[f"{module.__name__}/{entry.page}.rst"]
-            assert text.startswith(f":orphan:\n\n{entry.name}\n==")
-            assert f":: {module.__name__}.{entry.name}\n" in text
-    assert len({name.casefold() for name in pages}) == len(pages), "on a disk without capitals"
+def test_a_taught_module_leads_to_its_chapter(pages: dict[str, str]) -> None:
+    assert "Built in :doc:`../05_attention`." in pages["scratch.attention.rst"]
+    row = "Attention: every position asks every other what it holds, and takes a weighted average."
+    assert (
+        f"| [scratch.attention](api/scratch.attention.rst) | {row} | [5](05_attention.ipynb) |\n"
+        in pages[api.TABLE]
+    )
+    assert "Built in" not in pages["scratch.plumbing.data.rst"]
+    assert "\nscratch.plumbing.data.fetch\n-----" in pages["scratch.plumbing.data.rst"]
 
 
 def test_pages_are_written_once_and_swept_away(copy: Path) -> None:
     book = load_book(copy)
     number, changed = api.write(book)
     folder = copy / api.FOLDER
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert number == changed == len(files) > 250
+    assert number == changed == len(list(folder.iterdir()))
     assert api.write(book) == (number, 0)
 
     (folder / "scratch.gone").mkdir()
     (folder / "scratch.gone" / "old.rst").write_text("old")
-    (folder / "scratch.attention" / "causal_mask.rst").write_text("changed")
-    assert api.write(book) == (number, 2)
-    assert not (folder / "scratch.gone").exists()
-    text = (folder / "scratch.attention" / "causal_mask.rst").read_text(encoding="utf-8")
+    (folder / "scratch.old.rst").write_text("old")
+    (folder / "scratch.attention.rst").write_text("changed")
+    assert api.write(book) == (number, 3)
+    assert len(list(folder.iterdir())) == number
+    text = (folder / "scratch.attention.rst").read_text(encoding="utf-8")
     assert ".. autofunction:: scratch.attention.causal_mask" in text
 
 
-def test_a_taught_module_and_its_names_lead_to_its_chapter(copy: Path) -> None:
-    pages = api.pages(load_book(copy))
-    assert ":doc:`../05_attention`" in pages["scratch.attention.rst"]
-    assert ":doc:`../../05_attention`" in pages["scratch.attention/causal_mask.rst"]
-    assert "Built in" not in pages["scratch.plumbing.data.fetch.rst"]
+def made(**names: object) -> ModuleType:
+    module = ModuleType("zoo", "A zoo.")
+    for name, thing in names.items():
+        setattr(module, name, thing)
+    module.__all__ = list(names)  # type: ignore[attr-defined]
+    return module
 
 
 def test_what_says_nothing_is_refused() -> None:
-    module = ModuleType("silent")
-    with pytest.raises(PressError, match="no __all__"):
-        api.entries(module)
-    module.__all__ = ["speak"]  # type: ignore[attr-defined]
-    module.speak = lambda: None  # type: ignore[attr-defined]
-    with pytest.raises(PressError, match=r"silent\.speak has no docstring"):
-        api.entries(module)
+    with pytest.raises(PressError, match="silent has no __all__"):
+        list(api.contents(ModuleType("silent", "Says nothing.")))
+    for silent in (lambda: None, type("Cat", (), {}), type("Dog", (), {"__doc__": "Dog(legs=4)"})):
+        with pytest.raises(PressError, match=r"\.\S+ has no docstring, so the reference"):
+            list(api.contents(made(speak=silent)))
+    with pytest.raises(PressError, match="zoo has no docstring"):
+        api.opening(ModuleType("zoo"))
 
 
-def test_a_page_of_a_module_lists_names_by_kind() -> None:
-    entries = [
-        api.Entry("Cat", "autoclass", "A cat."), api.Entry("purr", "autofunction", "Return it."),
-        api.Entry("C", ""),
-    ]  # fmt: skip
-    text = api.module_page("zoo", "", entries)
-    assert "* :py:obj:`~zoo.Cat`: A cat.\n" in text and "* :py:obj:`~zoo.C`\n" in text
-    assert re.findall(r"^(.+)\n[=-]+$", text, re.MULTILINE) == [
-        "zoo", "Classes", "Functions", "Data",
-    ]  # fmt: skip
-
-
-def test_data_is_shown_as_its_source_and_cut_where_it_is_long(tmp_path: Path) -> None:
+def test_data_are_shown_as_their_source_and_cut_where_it_is_long(tmp_path: Path) -> None:
     file = tmp_path / "zoo.py"
     rows = "".join(f"    {n},\n" for n in range(40))
     file.write_text(f"# how many legs\nLEGS = 4\nLONG = [\n{rows}]\n")
-    module = ModuleType("zoo")
+    module = made(LEGS=4, LONG=[])
     module.__file__ = str(file)
-    short = api.name_page(module, "", api.Entry("LEGS", "", "", "LEGS"))
-    assert "   # how many legs\n   LEGS = 4\n" in short and "first" not in short
-    long = api.name_page(module, "", api.Entry("LONG", "", "", "LONG"))
-    assert (
-        f"Its first {api.LONGEST} lines of 42." in long
-        and "    39,\n" not in long
-        and "       28,\n" in long
-    )
+    assert "      # how many legs\n      LEGS = 4\n" in list(api.table(module, "LEGS"))
+    assert len(list(api.table(module, "LEGS"))) == 3
+    *_, shown, says = api.table(module, "LONG")
+    assert says == f"   Its first {api.LONGEST} lines of 42.\n"
+    assert shown.count("\n") == api.LONGEST and shown.endswith(f"{api.LONGEST - 2},\n")
     with pytest.raises(PressError, match=r"zoo\.ELSE is public but defined elsewhere"):
-        api.name_page(module, "", api.Entry("ELSE", "", "", "ELSE"))
+        list(api.table(module, "ELSE"))

@@ -21,7 +21,13 @@ def test_chapters_come_in_the_order_of_the_toc_and_know_what_they_teach(tiny: Ti
     book = tiny.load()
     assert [c.name for c in book.chapters] == ["book/01_first.ipynb", "book/02_second.ipynb"]
     assert [c.teaches for c in book.chapters] == [("scratch.first",), ("scratch.second",)]
-    assert book.taught()["scratch.later"] == "03_later"
+    assert book.taught() == {"scratch.first": "01_first", "scratch.second": "02_second"}
+
+
+def test_a_chapter_that_says_nothing_teaches_nothing(tiny: TinyBook) -> None:
+    tiny.chapter("03_third", [])
+    tiny.toc("index", "01_first", "03_third")
+    assert [c.teaches for c in tiny.load().chapters] == [("scratch.first",), ()]
 
 
 def test_sections_and_top_level_chapters_are_read_too(tiny: TinyBook) -> None:
@@ -45,32 +51,78 @@ def test_an_unknown_chapter_is_refused(tiny: TinyBook, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "complaint"),
+    ("text", "complaint"),
     [
-        ("_toc.yml", "root: book/nowhere\n", "lists book/nowhere, but there is neither"),
-        ("_toc.yml", "root: [", "_toc.yml is not YAML"),
-        ("pyproject.toml", "[tool.press]\nchapters = 3\n", "must map chapters to lists"),
-        (
-            "pyproject.toml",
-            '[tool.press.chapters]\n01_first = "first"\n',
-            "01_first must list modules",
-        ),
-        ("pyproject.toml", "[tool.press", "pyproject.toml is not TOML"),
+        ("root: book/nowhere\n", "lists book/nowhere, but there is neither"),
+        ("root: [", "_toc.yml is not YAML"),
+        ("root: \xe9", "_toc.yml is not YAML"),
+        ("root: !!timestamp x", "_toc.yml is not YAML"),
+        ("chapters: &a [*a]", "_toc.yml is not YAML"),
+        ("", "_toc.yml lists no chapter"),
+        ("5", "_toc.yml lists no chapter"),
+        ("root: book/index\n", "_toc.yml lists no chapter"),
+        ("root: 5\n", "_toc.yml: root must name a page, got 5"),
+        ("chapters:\n- file:\n", "_toc.yml: file must name a page, got None"),
+        ("chapters:\n- file: .\n", "lists ., but there is neither"),
+        ("chapters:\n- file: ../elsewhere\n", "lists ../elsewhere, but there is neither"),
+        ("chapters:\n- file: /elsewhere\n", "lists /elsewhere, but there is neither"),
+        (f"chapters:\n- file: {'a' * 300}\n", "lists aaa"),
     ],
 )
-def test_a_book_that_does_not_say_what_it_should(
-    tiny: TinyBook, file: str, text: str, complaint: str
+def test_a_table_of_contents_that_does_not_say_what_it_should(
+    tiny: TinyBook, text: str, complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny.write(file, text)
-    with pytest.raises(PressError, match=complaint.replace(".", r"\.")):
-        tiny.load()
+    for elsewhere in (tiny.root.parent / "elsewhere.ipynb", tiny.root / "_toc.yml"):
+        elsewhere.write_bytes(text.encode("latin1"))
+    assert main(["--root", str(tiny.root), "check"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("press: ") and complaint in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("modules", [5, "first", [5], ["scratch.first"], [""], {"first": 1}])
+def test_a_chapter_that_does_not_say_what_it_teaches(
+    tiny: TinyBook, modules: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.teach("01_first", modules)
+    assert main(["--root", str(tiny.root), "check"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith('press: book/01_first.ipynb: metadata "press" must read ')
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"x = (\n", b"-" * 100_000 + b"1", b"x = '\0'", None])
+@pytest.mark.parametrize("module", ["first", "plumbing/checks"])
+def test_a_module_that_cannot_be_read_is_named(
+    tiny: TinyBook, module: str, text: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny.root / "code" / "scratch" / f"{module}.py"
+    path.unlink()
+    if text is None:
+        tiny.teach("02_second", ["second", "gone"])
+    else:
+        path.write_bytes(text)
+    assert main(["--root", str(tiny.root), "check"]) == 1
+    err = capsys.readouterr().err
+    assert (path.name if text else "taught module gone.py cannot be read") in err
 
 
 def test_a_book_is_found_from_a_folder_inside_it(tiny: TinyBook) -> None:
     assert load_book(tiny.root / "book").root == tiny.root
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": [{}], "nbformat": 4}', "{"])
+EMPTY = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+HALF = EMPTY.replace("[]", r'[{"cell_type": "raw", "metadata": {}, "source": "\ud800"}]')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", "5", "{", '{"cells": [{}], "nbformat": 4}', "[" * 100_000, HALF,
+        EMPTY.replace("[]", "{}"), EMPTY.replace("[]", "[5]"), EMPTY.replace("{}", "[]"),
+        *(EMPTY.replace("4", other) for other in ("5", "null", "[]", "true", '"x"', "4.5")),
+        EMPTY.replace(": 5", ': "x"'),
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_notebook(tiny: TinyBook, text: str) -> None:
     path = tiny.write("book/01_first.ipynb", text)
     with pytest.raises(PressError, match=r"01_first\.ipynb is not a notebook of format 4"):
@@ -107,13 +159,14 @@ def test_a_write_that_fails_leaves_the_old_file(
     notebook.cells = []
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
-    monkeypatch.setattr("press.book.os.replace", fail)
+    files = sorted(path.parent.iterdir())
+    monkeypatch.setattr("scratch.plumbing.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_notebook(notebook, path)
     assert path.read_bytes() == before
-    assert not list(path.parent.glob(".*.tmp"))
+    assert sorted(path.parent.iterdir()) == files
 
 
 @pytest.mark.parametrize(
@@ -126,9 +179,10 @@ def test_a_write_that_fails_leaves_the_old_file(
         ["run", "99"],
         ["run", "01", "--threads", "0"],
         ["run", "01", "--limit", "soon"],
-        ["quote", "--check", "01"],
-        ["quote", "--check", "--write"],
-        ["order", "--loud"],
+        ["quote", "01"],
+        ["quote", "--write", "99"],
+        ["check", "--loud"],
+        ["serve", "--port", "x"],
     ],
 )
 def test_a_wrong_command_is_answered_in_one_line(

@@ -1,13 +1,11 @@
 """The cell check: few cells escape comparison, figures have words, outputs hold on any machine."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
-from press.book import ANSI, Book, Chapter, code_cells, place, read_notebook, tags
+from press.book import ANSI, Book, Chapter, code_cells, place, tags
 
 EXEMPT_TAGS = frozenset({"nbval-ignore-output", "nbval-skip", "skip-execution"})
 EXEMPT_SHARE = 0.05
@@ -33,14 +31,13 @@ def check(book: Book) -> list[str]:
     exempt: list[str] = []
     total = 0
     for chapter in book.chapters:
-        notebook = read_notebook(chapter.path)
-        for number, cell in code_cells(notebook):
+        for number, cell in code_cells(chapter.notebook):
             where = place(chapter, number, cell)
             total += 1
             if EXEMPT_TAGS.intersection(tags(cell)):
                 exempt.append(where)
             problems += [f"{where}: {text}" for text in check_cell(cell)]
-        problems += [f"{chapter.name}: {text}" for text in check_chapter(chapter, notebook)]
+        problems += [f"{chapter.name}: {text}" for text in check_chapter(chapter)]
     if len(exempt) > EXEMPT_SHARE * total:
         problems.append(
             f"{len(exempt)} of {total} code cells are exempt from comparison, at most "
@@ -75,7 +72,10 @@ def exempt_from_running(cell: NotebookNode) -> bool:
 
 def check_alt(cell: NotebookNode) -> Iterator[str]:
     """A figure needs `"mystnb": {"image": {"alt": "…"}}`; myst-nb's own default is a file path."""
-    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+    try:
+        alt = cell.metadata["mystnb"]["image"]["alt"]
+    except (LookupError, TypeError):  # not there, or not what it should be
+        alt = None
     if not isinstance(alt, str) or not alt.strip():
         yield 'shows a figure without alternative text ("mystnb": {"image": {"alt": …}})'
     elif FILE_PATH.fullmatch(alt.strip()):
@@ -94,8 +94,9 @@ def output_texts(output: NotebookNode) -> Iterator[str]:
                 yield value
 
 
-def check_chapter(chapter: Chapter, notebook: NotebookNode) -> Iterator[str]:
+def check_chapter(chapter: Chapter) -> Iterator[str]:
     """Parts that a chapter must have, and execution counts of one run from top to bottom."""
+    notebook = chapter.notebook
     counts = [cell.execution_count for _, cell in code_cells(notebook) if cell.execution_count]
     if counts != list(range(1, len(counts) + 1)):
         yield "was not executed from top to bottom; `press run` does that"

@@ -1,119 +1,156 @@
-"""The order check: a module and a chapter use only modules of their own and earlier chapters.
+"""The order check: everything is imported from below, and nothing in a circle.
 
-`scratch.plumbing` may be used anywhere. A cell tagged `look-inside` may import anything: it shows
-the trained model before the reader has built it. A notebook outside the numbered sequence (an
-appendix) is not checked.
+The modules right below `scratch` are taught, each by one chapter: such a module, and a chapter,
+uses only modules of its own and earlier chapters. A cell tagged `look-inside` may import anything:
+it shows the trained model before the reader has built it. Cells are plain Python, without what only
+IPython understands. A notebook outside the numbered sequence (an appendix) is not checked. What is
+not taught lies in rooms, and `ROOMS` says from where each of them may import.
 """
 
-from __future__ import annotations
-
 import ast
-import contextlib
-import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
-from nbformat import NotebookNode
-
-from press.book import Book, Chapter, PressError, code_cells, place, read_notebook, tags
+from press.book import Book, Chapter, PressError, code_cells, place, tags
+from press.check.source import parse
 
 LOOK_INSIDE = "look-inside"
-HELP = re.compile(r"[\w.]+\?{1,2}")
-PACKAGE, PLUMBING, PRESS = "scratch", "scratch.plumbing", "press"
+TAUGHT, PLUMBING = "scratch", "scratch.plumbing"
+CHECKS, FILES, STYLE, DATA, FAST, MODELS = (
+    f"{PLUMBING}.{name}" for name in ("checks", "files", "style", "data", "fast", "models")
+)
+SHIPPING = f"{MODELS}.card", f"{MODELS}.ship"  # what makes of a run a model that ships
+LOWER = TAUGHT, CHECKS, FILES, STYLE, DATA, FAST, MODELS
+CLI = f"{PLUMBING}.cli", "scratch.__main__"
+# A room is what begins with its name and no longer one. It imports from itself and from these.
+ROOMS: dict[str, tuple[str, ...]] = {
+    CHECKS: (),
+    FILES: (CHECKS,),
+    STYLE: (CHECKS,),
+    DATA: (CHECKS, FILES, TAUGHT),
+    FAST: (CHECKS, FILES, TAUGHT),
+    MODELS: (CHECKS, FILES, TAUGHT),
+    TAUGHT: (CHECKS, FILES, STYLE, DATA, FAST, MODELS),
+    PLUMBING: (*LOWER, *SHIPPING),  # training, scoring, and whatever else it holds
+    **dict.fromkeys(SHIPPING, (*LOWER, *SHIPPING, PLUMBING)),
+    **dict.fromkeys(CLI, (*LOWER, *SHIPPING, PLUMBING, *CLI)),
+    "studies": (*LOWER, *SHIPPING, PLUMBING),
+    "press": (*LOWER, *SHIPPING, PLUMBING, *CLI),
+}
 
 
 def check(book: Book) -> list[str]:
-    """Every import that comes too early, each named with file and line or cell."""
-    problems = check_table(book)
+    """Every import that is not from below, each named with file and line or cell."""
+    problems = check_chapters(book)
     if problems:  # without an order, nothing can be early or late
         return problems
-    for path in sorted((book.code / PACKAGE).rglob("*.py")):
-        problems += check_module(book, path)
+    graph: dict[str, set[str]] = {}
+    for path in sorted(path for path in book.code.rglob("*.py") if path.is_file()):
+        problems += check_module(book, path, graph)
+    problems += circle(graph)
     for chapter in book.chapters:
         if chapter.numbered:
-            problems += check_chapter(book, chapter)
+            problems += check_cells(book, chapter)
     return problems
 
 
-def check_table(book: Book) -> list[str]:
-    """`_toc.yml` and `[tool.press.chapters]` agree, and both count upwards."""
-    stems = list(book.table)
+def check_chapters(book: Book) -> list[str]:
+    """The numbers of chapters count upwards, and each module of `scratch` is taught once."""
+    numbered = [chapter.stem for chapter in book.chapters if chapter.numbered]
     problems = [
-        f"pyproject.toml: [tool.press.chapters] lists {later} after {earlier}"
-        for earlier, later in pairwise(stems)
+        f"_toc.yml: {later} must not come after {earlier}"
+        for earlier, later in pairwise(numbered)
         if later <= earlier
     ]
-    numbered = [chapter for chapter in book.chapters if chapter.numbered]
+    modules = [module for chapter in book.chapters for module in chapter.teaches]
     problems += [
-        f"_toc.yml: {chapter.stem} is not in [tool.press.chapters] of pyproject.toml"
-        for chapter in numbered
-        if chapter.stem not in book.table
-    ]
-    problems += [
-        f"_toc.yml: {later.stem} must not come after {earlier.stem}"
-        for earlier, later in pairwise(numbered)
-        if later.stem <= earlier.stem
-    ]
-    modules = [module for taught in book.table.values() for module in taught]
-    problems += [
-        f"pyproject.toml: {module} is taught by more than one chapter"
+        f"{module} is taught more than once"
         for module in sorted(set(modules))
         if modules.count(module) > 1
     ]
+    problems += [
+        f"{book.relative(path)}: no chapter teaches it"
+        for path in sorted((book.code / TAUGHT).glob("*.py"))
+        if not path.stem.startswith("__") and f"{TAUGHT}.{path.stem}" not in modules
+    ]
     return problems
 
 
-def check_module(book: Book, path: Path) -> list[str]:
-    """Imports of one file below code/scratch."""
-    name = module_name(book, path)
-    where = book.relative(path)
+def check_module(book: Book, path: Path, graph: dict[str, set[str]]) -> list[str]:
+    """Imports of one file; those of modules in code/ are written down in `graph`."""
+    name, where = module_name(book, path), book.relative(path)
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except SyntaxError as error:
-        return [f"{where}, line {error.lineno}: is not Python: {error.msg}"]
+        tree = parse(path.read_bytes(), where)
+    except PressError as error:
+        return [str(error)]
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
     stem = book.taught().get(name)
     found = []
-    for line, target in imports(book, tree, package_of(name, path)):
-        if target.split(".")[0] == PRESS:
-            found.append(f"{where}, line {line}: scratch must not import press")
-        elif stem is not None and (reason := too_early(book, target, stem)):
+    for line, target in imports(book, tree, package):
+        if not is_module(book, target):
+            continue
+        graph.setdefault(name, set()).add(target)
+        reason = from_above(name, target) or (stem and too_early(book, target, stem))
+        if reason:
             found.append(f"{where}, line {line}: {reason}")
     return found
 
 
-def check_chapter(book: Book, chapter: Chapter) -> list[str]:
+def check_cells(book: Book, chapter: Chapter) -> list[str]:
     """Imports of one chapter's code cells."""
     found = []
-    for number, cell in code_cells(read_notebook(chapter.path)):
+    for number, cell in code_cells(chapter.notebook):
         if LOOK_INSIDE in tags(cell):
             continue
         where = place(chapter, number, cell)
         try:
-            tree = parse_cell(cell)
+            tree = parse(cell.source, "the cell")
         except PressError as error:
-            found.append(f"{where}: {error}")
+            if "raises-exception" not in tags(cell):
+                found.append(f"{where}: {error}")
+            continue
+        if "import" not in cell.source:
             continue
         for _, target in imports(book, tree, ""):
-            if target.split(".")[0] == PRESS:
+            if target.split(".")[0] == "press":
                 found.append(f"{where}: imports press, which the book never teaches")
             elif reason := too_early(book, target, chapter.stem):
                 found.append(f'{where}: {reason}, unless the cell is tagged "{LOOK_INSIDE}"')
     return found
 
 
+def room(module: str) -> str:
+    """The longest name in `ROOMS` that `module` begins with; "" if there is none."""
+    return max((name for name in ROOMS if f"{module}.".startswith(f"{name}.")), key=len, default="")
+
+
+def from_above(module: str, target: str) -> str | None:
+    """Why `module` may not import `target`, whatever is taught when; None if it may."""
+    here, there = room(module), room(target)
+    if here == there or target in (TAUGHT, PLUMBING) or there in ROOMS.get(here, ()):
+        return None
+    return f"imports {target}, and what lies in {here or 'no room'} must not import {there}"
+
+
 def too_early(book: Book, target: str, stem: str) -> str | None:
     """Why chapter `stem` and its modules may not import `target`; None if they may."""
-    inside = target == PACKAGE or target.startswith(PACKAGE + ".")
-    if not inside or target == PACKAGE or (target + ".").startswith(PLUMBING + "."):
+    if room(target) != TAUGHT or target == TAUGHT:
         return None
     teacher = book.taught().get(target)
     if teacher is None:
         return f"imports {target}, which is neither taught nor plumbing"
-    here, there = book.rank(stem), book.rank(teacher)
-    if here is None or there is None or there <= here:
-        return None
-    return f"imports {target}, which {teacher} teaches, after {stem}"
+    return f"imports {target}, which {teacher} teaches, after {stem}" if teacher > stem else None
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of imports, if there is one; those inside functions and for types only count."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [f"code: these import each other in a circle: {' <- '.join(error.args[1])}"]
+    return []
 
 
 def imports(book: Book, tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
@@ -157,32 +194,3 @@ def is_module(book: Book, name: str) -> bool:
 def module_name(book: Book, path: Path) -> str:
     parts = path.relative_to(book.code).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def package_of(name: str, path: Path) -> str:
-    """The package that relative imports in `path` start from."""
-    return name if path.stem == "__init__" else name.rpartition(".")[0]
-
-
-def parse_cell(cell: NotebookNode) -> ast.Module:
-    """The syntax tree of a cell, lines of IPython's own left out.
-
-    Raises:
-        PressError: what remains is not Python, and the cell is not there to show that.
-    """
-    source: str = cell.source
-    with contextlib.suppress(SyntaxError):
-        return ast.parse(source)
-    try:
-        return ast.parse("\n".join(without_magic(line) for line in source.split("\n")))
-    except SyntaxError as error:
-        if source.startswith("%%") or "raises-exception" in tags(cell):
-            return ast.Module(body=[], type_ignores=[])
-        raise PressError(f"is not Python: {error.msg}") from error
-
-
-def without_magic(line: str) -> str:
-    """`pass` in the place of a line that is IPython's: %magic, !command, name?"""
-    code = line.lstrip()
-    is_magic = code.startswith(("%", "!", "?")) or HELP.fullmatch(code.rstrip()) is not None
-    return line[: len(line) - len(code)] + "pass" if is_magic else line

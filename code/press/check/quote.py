@@ -10,12 +10,10 @@ definitions and nothing else, in the order of the list, as it stands in the modu
 the comment lines directly above belong to a definition. Two blank lines stand between definitions,
 none between two assignments.
 
-Every public function and class of a taught module whose chapter is in `_toc.yml` is quoted in
-exactly one cell of that chapter, and so is whatever else of the module these refer to: private
-helpers, and top-level assignments (constants, type aliases). Other definitions may be quoted, once.
+Every public function and class of a taught module is quoted in exactly one cell of its chapter, and
+so is whatever else of the module these refer to: private helpers, and top-level assignments
+(constants, type aliases). Other definitions may be quoted, once.
 """
-
-from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
@@ -23,16 +21,7 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
-from press.book import (
-    Book,
-    Chapter,
-    PressError,
-    code_cells,
-    place,
-    read_notebook,
-    tags,
-    write_notebook,
-)
+from press.book import Book, Chapter, PressError, code_cells, place, tags, write_notebook
 from press.check.source import BETWEEN, Module
 
 TAG = "quote"
@@ -56,8 +45,8 @@ class Quotes:
     def text(self, chapter: Chapter, references: list[str]) -> str:
         """What a quoting cell must hold.
 
-        Raises:
-            PressError: a reference that names no definition of a module that this chapter teaches.
+        Raises PressError for a reference that names no definition of a module that this chapter
+        teaches.
         """
         result = ""
         previous_is_assignment = False
@@ -93,8 +82,7 @@ def quoting_cells(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:
 def references(cell: NotebookNode) -> list[str]:
     """The definitions that a quoting cell names.
 
-    Raises:
-        PressError: one of tag and metadata is missing, or the metadata holds no names.
+    Raises PressError when one of tag and metadata is missing, or the metadata holds no names.
     """
     value = cell.metadata.get(TAG)
     if value is None or TAG not in tags(cell):
@@ -111,33 +99,51 @@ def check(book: Book) -> list[str]:
     """Compare every quoting cell with its module; a problem names chapter, cell and difference."""
     quotes = Quotes(book)
     for chapter in book.chapters:
-        notebook = read_notebook(chapter.path)
-        for number, cell in quoting_cells(notebook):
-            _check_cell(quotes, chapter, number, cell)
+        for number, cell, wanted in _wanted(quotes, chapter):
+            where = place(chapter, number, cell)
+            names = references(cell)
+            for name in names:
+                quotes.places.setdefault(name, []).append(where)
+            if cell.source != wanted:
+                shown = f"differs from {', '.join(names)}\n{_diff(wanted, cell.source)}"
+                quotes.problems.append(f"{where}: {shown}")
     for chapter in book.chapters:
         for module in chapter.teaches:
-            _check_coverage(quotes, chapter, module)
-    _check_style(quotes)
+            _check_module(quotes, chapter, module)
     return quotes.problems
 
 
-def _check_cell(quotes: Quotes, chapter: Chapter, number: int, cell: NotebookNode) -> None:
-    where = place(chapter, number, cell)
-    try:
-        names = references(cell)
-        wanted = quotes.text(chapter, names)
-    except PressError as error:
-        quotes.problems.append(f"{where}: {error}")
-        return
-    for name in names:
-        quotes.places.setdefault(name, []).append(where)
-    if cell.source != wanted:
-        shown = ", ".join(names)
-        quotes.problems.append(f"{where}: differs from {shown}\n{_diff(wanted, cell.source)}")
+def write(book: Book, chapters: list[Chapter]) -> tuple[list[str], list[str]]:
+    """Rewrite quoting cells from the modules; outputs stay, and files in which nothing changed.
+
+    Returns the cells that changed, and what stood in the way.
+    """
+    quotes = Quotes(book)
+    changed: list[str] = []
+    for chapter in chapters:
+        before = len(changed)
+        for number, cell, wanted in _wanted(quotes, chapter):
+            if cell.source != wanted:
+                cell.source = wanted
+                changed.append(place(chapter, number, cell))
+        if len(changed) > before:
+            write_notebook(chapter.notebook, chapter.path)
+    return changed, quotes.problems
 
 
-def _check_coverage(quotes: Quotes, chapter: Chapter, module: str) -> None:
-    """Each definition that must be quoted is; none is quoted twice."""
+def _wanted(quotes: Quotes, chapter: Chapter) -> Iterator[tuple[int, NotebookNode, str]]:
+    """(number, cell, what it must hold) of each quoting cell; one that cannot say is a problem."""
+    for number, cell in quoting_cells(chapter.notebook):
+        try:
+            wanted = quotes.text(chapter, references(cell))
+        except PressError as error:
+            quotes.problems.append(f"{place(chapter, number, cell)}: {error}")
+        else:
+            yield number, cell, wanted
+
+
+def _check_module(quotes: Quotes, chapter: Chapter, module: str) -> None:
+    """Each definition that must be quoted is; none is quoted twice; all are fit to be quoted."""
     try:
         source = quotes.module(module)
     except PressError as error:
@@ -153,15 +159,7 @@ def _check_coverage(quotes: Quotes, chapter: Chapter, module: str) -> None:
             )
         elif len(found) > 1:
             quotes.problems.append(f"{module}:{name} is quoted more than once: {'; '.join(found)}")
-
-
-def _check_style(quotes: Quotes) -> None:
-    """The limits on size hold for every taught module, also before its chapter is written."""
-    for module in quotes.book.taught():
-        path = quotes.book.module_path(module)
-        if path.is_file():
-            file = quotes.book.relative(path)
-            quotes.problems += [f"{file}, {text}" for text in quotes.module(module).problems()]
+    quotes.problems += [f"{file}, {text}" for text in source.problems()]
 
 
 def _diff(wanted: str, found: str) -> str:
@@ -174,29 +172,3 @@ def _diff(wanted: str, found: str) -> str:
     if len(lines) > DIFF_LINES:
         lines = [*lines[:DIFF_LINES], f"… {len(lines) - DIFF_LINES} more lines"]
     return "\n".join(f"    {line}" for line in lines)
-
-
-def write(book: Book, chapters: list[Chapter]) -> tuple[list[str], list[str]]:
-    """Rewrite quoting cells from the modules; outputs stay, and files in which nothing changed.
-
-    Returns:
-        the cells that changed, and what stood in the way.
-    """
-    quotes = Quotes(book)
-    changed: list[str] = []
-    for chapter in chapters:
-        notebook = read_notebook(chapter.path)
-        before = len(changed)
-        for number, cell in quoting_cells(notebook):
-            where = place(chapter, number, cell)
-            try:
-                wanted = quotes.text(chapter, references(cell))
-            except PressError as error:
-                quotes.problems.append(f"{where}: {error}")
-                continue
-            if cell.source != wanted:
-                cell.source = wanted
-                changed.append(where)
-        if len(changed) > before:
-            write_notebook(notebook, chapter.path)
-    return changed, quotes.problems

@@ -1,7 +1,5 @@
 """Definitions of a module as they stand in its file, found by `ast` and cut out by line."""
 
-from __future__ import annotations
-
 import ast
 import io
 import tokenize
@@ -32,14 +30,11 @@ LAYOUT = frozenset(
 
 @dataclass(frozen=True)
 class Definition:
-    """A top-level function, class or assignment.
+    """A top-level function, class or assignment, which is a constant or a type alias.
 
-    Attributes:
-        name: the name it binds.
-        text: its lines, decorators and the comment lines directly above included, no final newline.
-        line: number of the first of these lines.
-        is_assignment: True for a constant or a type alias.
-        refers_to: every name that it reads, annotations included.
+    `text` is its lines, `line` the number of the first: decorators and the comment lines directly
+    above belong to it, a final newline does not. `refers_to` holds every name that it reads,
+    annotations included.
     """
 
     name: str
@@ -55,12 +50,9 @@ class Module:
     def __init__(self, path: Path) -> None:
         try:
             self.text = path.read_text(encoding="utf-8")
-            self.tree = ast.parse(self.text)
-        except FileNotFoundError:
-            raise PressError(f"taught module {path.name} does not exist: {path}") from None
-        except SyntaxError as error:
-            where = f"{path.name}, line {error.lineno},"
-            raise PressError(f"{where} is not Python: {error.msg}") from error
+        except (OSError, ValueError) as error:
+            raise PressError(f"taught module {path.name} cannot be read: {error}") from error
+        self.tree = parse(self.text, path.name)
         self.lines = self.text.split("\n")
         self.definitions: dict[str, Definition] = {}
         for node in self.tree.body:
@@ -143,6 +135,14 @@ class Module:
             if is_docstring(node):
                 lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         return lines
+
+
+def parse(text: str | bytes, name: str) -> ast.Module:
+    """The syntax tree of a source text; PressError when it is not Python."""
+    try:
+        return ast.parse(text, name)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise PressError(f"{name} is not Python: {error}") from error
 
 
 def bound_names(node: Statement) -> list[str]:

@@ -5,8 +5,6 @@ stays as it is stored, in one or two bytes a number, and becomes float32 before 
 the browser as in Python.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -34,10 +32,8 @@ MEGA = 1e6
 def export(name: str | Path, folder: Path, extra: Sequence[Path] = ()) -> dict[str, Any]:
     """Write the model ``name`` to ``folder``; return the list of files that is written with it.
 
-    ``extra`` are files of the runtime, which are copied there and listed too.
-
-    Raises:
-        PressError: the model is not there, or is not what its own loader makes of it.
+    ``extra`` are files of the runtime, which are copied there and listed too.  Raises PressError
+    when the model is not there, or is not what its own loader makes of it.
     """
     try:
         source = find_pretrained(name)
@@ -65,8 +61,7 @@ def export(name: str | Path, folder: Path, extra: Sequence[Path] = ()) -> dict[s
 def stored_weights(model: Transformer, stored: dict[str, Tensor]) -> Weights:
     """Return what the file holds, checked against what the loader made of it, number by number.
 
-    Raises:
-        PressError: a matrix times its scales is not the model's, so the browser would differ.
+    Raises PressError when a matrix times its scales is not the model's: the browser would differ.
     """
     whole = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
     arrays: dict[str, np.ndarray] = {}

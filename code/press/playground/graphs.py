@@ -5,8 +5,6 @@ on the way, and have switches that the book's model does not need: heads that ca
 positions and the causal mask likewise.  The letters of shapes are those of ``book/notation``.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """A pen for ONNX graphs: operations by name, constants, and weights in a file beside them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field

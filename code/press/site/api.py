@@ -1,18 +1,15 @@
-"""Pages of the API reference, one for each module and one for each of its public names.
+"""Pages of the API reference: one for each taught module, one for each folder of plumbing.
 
 They are written into ``book/api`` before the site is built and are not kept in the repository:
-what a module says of itself is the only source.  The page of a module stands in the table of
-contents and lists its names; the page of a name is reached from there, from links and from the
-search, so that the theme need not print hundreds of lines of navigation on every page.
+what a module says of itself is the only source.  Links, hover cards and the search lead to a name's
+place on its page; a table of the pages, in the order of the book, stands in ``book/api.md``.
 """
-
-from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -20,21 +17,8 @@ from press.book import Book, PressError
 from press.check.source import Module
 
 FOLDER = "book/api"
-LONGEST = 30  # lines of a table that its page shows
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A public name, autodoc's ``kind`` of it ("" for data) and the sentence that opens its docs.
-
-    Attributes:
-        page: the file of its page, without the folder of its module and without suffix.
-    """
-
-    name: str
-    kind: str
-    says: str = ""
-    page: str = ""
+TABLE = "table.txt"
+LONGEST = 20  # lines of a table that its page shows
 
 
 def modules(package: str = "scratch") -> list[ModuleType]:
@@ -47,105 +31,80 @@ def modules(package: str = "scratch") -> list[ModuleType]:
     return [importlib.import_module(name) for name in names]
 
 
-def entries(module: ModuleType) -> list[Entry]:
-    """The public names of ``module``, in the order of its ``__all__``.
-
-    Raises:
-        PressError: a module without ``__all__``, or a public class or function that says nothing.
-    """
-    public = getattr(module, "__all__", None)
-    if public is None:
-        raise PressError(f"{module.__name__} has no __all__, so nobody knows what is public")
-    files = _files(public)
-    return [_entry(module, name, files[name]) for name in public]
-
-
-def _files(names: list[str]) -> dict[str, str]:
-    """File names that differ even where a disk takes capitals for small letters."""
-    files: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        file = name
-        while file.casefold() in taken:
-            file += "_"
-        taken.add(file.casefold())
-        files[name] = file
-    return files
-
-
-def _entry(module: ModuleType, name: str, page: str) -> Entry:
-    thing = getattr(module, name)
-    if not inspect.isclass(thing) and not inspect.isroutine(thing):
-        return Entry(name, "", "", page)
-    # a dataclass without a docstring gets its signature for one
-    text = thing.__dict__.get("__doc__") if inspect.isclass(thing) else thing.__doc__
-    if not text or text.startswith(f"{name}("):
-        raise PressError(
-            f"{module.__name__}.{name} has no docstring, so the reference has nothing to say of it"
-        )
-    kind = "autoclass" if inspect.isclass(thing) else "autofunction"
-    return Entry(name, kind, " ".join(inspect.cleandoc(text).split("\n\n")[0].split()), page)
-
-
 def pages(book: Book) -> dict[str, str]:
-    """Return the text of each page by its path below ``book/api``.
+    """Text of each page by the name of its file: what is taught, in order, and then plumbing.
 
     The pages are reStructuredText, as docstrings are: inside Markdown each of them would be stored
     with a copy of all that Sphinx knows, 3 MB a page, and reading these back takes most of a build.
     """
-    taught, written = book.taught(), {chapter.stem for chapter in book.chapters}
-    found = {}
+    taught = book.taught()
+    groups: dict[str, list[ModuleType]] = {name: [] for name in taught}
     for module in modules():
-        stem = taught.get(module.__name__, "")
-        chapter, names = stem if stem in written else "", entries(module)
-        found[f"{module.__name__}.rst"] = module_page(module.__name__, chapter, names)
-        for entry in names:
-            text = name_page(module, chapter, entry)
-            found[f"{module.__name__}/{entry.page}.rst"] = text
-    return found
+        name = module.__name__
+        page = name if name in taught else name.rpartition(".")[0]
+        groups.setdefault(page, []).append(module)
+    rows, found = ["| Page | What it holds | Chapter |", "|:--|:--|:--|"], {}
+    for page, members in groups.items():
+        parts = [heading(page, "=")]
+        if stem := taught.get(page):
+            parts.append(f"Built in :doc:`../{stem}`.\n")
+            holds, link = opening(members[0]), f"[{stem.split('_')[0].lstrip('0')}]({stem}.ipynb)"
+        else:
+            holds, link = ", ".join(f"`{m.__name__.rpartition('.')[2]}`" for m in members), ""
+        for module in members:
+            parts += [] if stem else [heading(module.__name__, "-")]
+            parts += contents(module)
+        found[f"{page}.rst"] = "\n".join(parts)
+        rows.append(f"| [{page}](api/{page}.rst) | {holds} | {link} |")
+    return {**found, TABLE: "\n".join(rows) + "\n"}
 
 
-def module_page(module: str, chapter: str, names: list[Entry]) -> str:
-    """Return the page of one module: what it is for, and where each of its names is explained."""
-    built = f"Built in :doc:`../{chapter}`.\n\n" if chapter else ""
-    about = f".. automodule:: {module}\n   :no-members:\n"
-    parts = [f"{heading(module, '=')}{built}{about}"]
-    for title, kind in (("Classes", "autoclass"), ("Functions", "autofunction"), ("Data", "")):
-        if chosen := [entry for entry in names if entry.kind == kind]:
-            parts.append(heading(title, "-") + listing(module, chosen))
-    return "\n".join(parts)
+def contents(module: ModuleType) -> Iterator[str]:
+    """What a module says of itself, a list of its public names, and each of these in full.
+
+    Raises PressError for a module without `__all__`, a public class or function that says nothing,
+    and data that are defined elsewhere.
+    """
+    where, public = module.__name__, getattr(module, "__all__", None)
+    if public is None:
+        raise PressError(f"{where} has no __all__, so nobody knows what is public")
+    yield f".. automodule:: {where}\n   :no-members:\n"
+    things = {name: getattr(module, name) for name in public}
+    data = [n for n, t in things.items() if not inspect.isclass(t) and not inspect.isroutine(t)]
+    for name, thing in things.items():
+        says = "" if name in data else f": {opening(thing)}"
+        yield f"* :py:obj:`~{where}.{name}`{says}"
+    yield ""
+    for name, thing in things.items():
+        if name in data:
+            yield from table(module, name)
+        elif inspect.isclass(thing):
+            yield f".. autoclass:: {where}.{name}\n   :members:\n"
+        else:
+            yield f".. autofunction:: {where}.{name}\n"
 
 
-def listing(module: str, names: list[Entry]) -> str:
-    """Return links to the pages of ``names``, each with the sentence that opens its docs."""
-    return "".join(
-        f"* :py:obj:`~{module}.{entry.name}`{f': {entry.says}' if entry.says else ''}\n"
-        for entry in names
-    )
+def opening(thing: object) -> str:
+    """The paragraph that opens the docstring of a module, a class or a function."""
+    name = getattr(thing, "__name__", "")
+    text = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
+    if not text or text.startswith(f"{name}("):  # a dataclass without one gets its signature
+        where = f"{getattr(thing, '__module__', '')}.{name}".lstrip(".")
+        raise PressError(f"{where} has no docstring, so the reference has nothing to say of it")
+    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
 
 
-def name_page(module: ModuleType, chapter: str, entry: Entry) -> str:
-    """Return the page of one public name; it stands in no table of contents."""
-    where, target = module.__name__, f"{module.__name__}.{entry.name}"
-    built = f" · built in :doc:`../../{chapter}`" if chapter else ""
-    head = f":orphan:\n\n{heading(entry.name, '=')}In :doc:`{where} <../{where}>`{built}\n\n"
-    if not entry.kind:
-        return head + "\n".join(_data(module, target, entry.name))
-    option = "   :members:\n" if entry.kind == "autoclass" else ""
-    return f"{head}.. {entry.kind}:: {target}\n{option}"
-
-
-def _data(module: ModuleType, target: str, name: str) -> Iterator[str]:
-    """A table says what it is by its source, with the comment that stands above it."""
-    yield f".. py:data:: {target}\n"
+def table(module: ModuleType, name: str) -> Iterator[str]:
+    """Data say what they are by their source, with the comment that stands above it."""
     definition = Module(Path(str(module.__file__))).definitions.get(name)
     if definition is None:
-        raise PressError(f"{target} is public but defined elsewhere, so it has no page to be on")
+        raise PressError(f"{module.__name__}.{name} is public but defined elsewhere")
     lines = definition.text.split("\n")
-    yield ".. code-block:: python\n"
-    yield "".join(f"   {line}\n" for line in lines[:LONGEST])
+    yield f".. py:data:: {name}\n   :module: {module.__name__}\n"
+    yield "   .. code-block:: python\n"
+    yield "".join(f"      {line}\n" for line in lines[:LONGEST])
     if len(lines) > LONGEST:
-        yield f"Its first {LONGEST} lines of {len(lines)}.\n"
+        yield f"   Its first {LONGEST} lines of {len(lines)}.\n"
 
 
 def heading(text: str, line: str) -> str:
@@ -153,25 +112,21 @@ def heading(text: str, line: str) -> str:
 
 
 def write(book: Book) -> tuple[int, int]:
-    """Write all pages that have changed, remove those of names that are gone.
+    """Write the files that have changed, remove what is no longer wanted.
 
-    Returns the number of pages and how many of them were written or removed: Sphinx reads a page
+    Returns the number of files and how many of them were written or removed: Sphinx reads a page
     again when its file has changed.
     """
     folder = book.root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {folder / name: text for name, text in pages(book).items()}
-    gone = [path for path in folder.rglob("*") if path.is_file() and path not in wanted]
+    gone = [path for path in folder.iterdir() if path not in wanted]
     for path in gone:
-        path.unlink()
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     changed = [
         path for path, text in wanted.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]  # fmt: skip
     for path in changed:
-        path.parent.mkdir(exist_ok=True)
         path.write_text(wanted[path], encoding="utf-8")
     return len(wanted), len(gone) + len(changed)

@@ -1,7 +1,5 @@
 """What a hover card says of each place that a link may lead to, taken from the finished page."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from copy import deepcopy
@@ -22,10 +20,8 @@ FURNITURE = (
 def cards_of(body: str, page: str) -> dict[str, str]:
     """Return the text of a card, as HTML, by the identifier of the place in ``body``.
 
-    Args:
-        body: the article of the page, as HTML.
-        page: its name without suffix, such as ``book/05_attention``; pictures are addressed from
-            the root of the site.
+    ``body`` is the article of the page, as HTML, ``page`` its name without suffix, such as
+    ``book/05_attention``: pictures are addressed from the root of the site.
     """
     if not body.strip():
         return {}

@@ -1,22 +1,20 @@
 """What the book adds to the theme of its site, as an extension of Sphinx.
 
-Pages of the reference that stand in no table of contents, buttons that follow one setting, the
-texts of hover cards, scripts that no cache can mix, notebooks that say what they need, and
-citations that one can tell apart.
+The reference in the order of the book, buttons that follow one setting, the texts of hover cards,
+scripts that no cache can mix, notebooks that say what they need, and citations that one can tell
+apart.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from sphinx_external_toc.api import GlobItem
+
 from press.site import citations
-from press.site.api import FOLDER
+from press.site.api import FOLDER, TABLE
 from press.site.cards import cards_of
 from press.site.notebook import for_download, versions
 
@@ -30,9 +28,8 @@ def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this; ``app`` is its application."""
     citations.register()
     app.config.templates_path.append(str(TEMPLATES))
-    app.connect("config-inited", admit_reference, priority=LAST)
+    app.connect("config-inited", order_reference, priority=LAST)
     app.connect("config-inited", follow_repository, priority=LAST)
-    app.connect("html-page-context", share_navigation, priority=LAST)
     app.connect("html-page-context", name_buttons, priority=LAST)
     app.connect("html-page-context", write_cards, priority=LAST)
     app.connect("html-page-context", bring_figures)
@@ -41,11 +38,13 @@ def setup(app: Any) -> dict[str, Any]:
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
 
 
-def admit_reference(app: Any, config: Any) -> None:
-    """Pages of public names are in no table of contents, and yet in the book."""
-    config.exclude_patterns = [
-        pattern for pattern in config.exclude_patterns if not fnmatch(pattern, f"{FOLDER}/*/*.rst")
-    ]
+def order_reference(app: Any, config: Any) -> None:
+    """List the pages of the reference as their table does, and not by the alphabet."""
+    place = Path(app.srcdir, FOLDER, TABLE)
+    document = config.external_site_map.get(FOLDER)
+    if document is not None and place.is_file():
+        names = re.findall(r"\(api/(\S+)\.rst\)", place.read_text(encoding="utf-8"))
+        document.subtrees[0].items = [GlobItem(f"{FOLDER}/{name}") for name in names]
 
 
 def follow_repository(app: Any, config: Any) -> None:
@@ -55,28 +54,6 @@ def follow_repository(app: Any, config: Any) -> None:
         options[button] = bool(options.get("repository_url"))
     if not options.get("repository_url"):
         options["launch_buttons"] = {}
-
-
-def share_navigation(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
-    """All pages of a folder that are in no table of contents have the same side bar: print it once.
-
-    The theme resolves and parses the whole table of contents for every page; for a few hundred
-    pages that takes minutes.
-    """
-    if page in app.env.toctree_includes or "orphan" not in app.env.metadata.get(page, {}):
-        return
-    shared: dict[Any, str] = app.__dict__.setdefault("book_navigation", {})
-    make: Callable[..., str] = context["generate_toctree_html"]
-
-    def navigation(kind: str, **options: Any) -> str:
-        key = (page.count("/"), kind, *sorted(options.items()))
-        if kind != "sidebar":
-            return make(kind, **options)
-        if key not in shared:
-            shared[key] = str(make(kind, **options))
-        return shared[key]
-
-    context["generate_toctree_html"] = navigation
 
 
 def name_buttons(app: Any, page: str, template: str, context: Any, tree: Any) -> None:

@@ -1,15 +1,12 @@
 """Chapters as readers download them: in front, a cell that says what is needed and fetches it."""
 
-from __future__ import annotations
-
 import json
 import re
-import tomllib
 from pathlib import Path
 
 from press.book import PressError
 
-# what chapters and `scratch` import; `pyproject.toml` says which version of each
+# what chapters and `scratch` import; `requirements.txt` says which version of each
 LIBRARIES = (
     "torch", "numpy", "matplotlib", "tokenizers", "sacrebleu", "sacremoses", "safetensors", "pooch",
     "tqdm",
@@ -60,13 +57,10 @@ elif not importlib.util.find_spec("scratch"):
 
 
 def for_download(text: str, url: str, branch: str, versions: dict[str, str]) -> str:
-    """Return the notebook ``text`` with two cells in front.
+    """Return ``text``, a notebook as JSON, with two cells in front.
 
-    Args:
-        text: a notebook as JSON.
-        url: address of the repository, "" if it has none yet.
-        branch: the branch to fetch.
-        versions: version of each of the libraries, from `versions`.
+    ``url`` is the address of the repository, "" if it has none yet, and ``branch`` what to fetch of
+    it; ``versions`` holds the version of each of the libraries.
     """
     notebook = json.loads(text)
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -84,15 +78,13 @@ def for_download(text: str, url: str, branch: str, versions: dict[str, str]) -> 
 
 
 def versions(root: Path) -> dict[str, str]:
-    """The pinned version of each library that a chapter may import.
+    """The version of each library that a chapter may import.
 
-    Raises:
-        PressError: one of them is not pinned in ``pyproject.toml``.
+    Raises PressError when one of them is not pinned in ``requirements.txt``.
     """
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = (re.fullmatch(r"([\w-]+)==(.+)", line) for line in project["dependencies"])
-    pinned = {line[1]: line[2] for line in lines if line}
+    text = (root / "requirements.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w-]+)==([^\s;]+)", text, re.MULTILINE))
     for name in LIBRARIES:
         if name not in pinned:
-            raise PressError(f"pyproject.toml must pin {name}, which chapters import")
+            raise PressError(f"requirements.txt must pin {name}, which chapters import")
     return {name: pinned[name] for name in LIBRARIES}

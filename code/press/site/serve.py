@@ -1,10 +1,9 @@
 """A server for the built site that compresses what GitHub Pages compresses."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import os
+import re
 from functools import lru_cache, partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +19,7 @@ TYPES = {
     ".wasm": "application/wasm",
 }  # fmt: skip
 LEVEL = 6
+GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)  # q=0 says no
 
 
 class Compressing(SimpleHTTPRequestHandler):
@@ -30,12 +30,21 @@ class Compressing(SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-cache")  # a browser asks whether what it has is new
+        self.send_header("Vary", "Accept-Encoding")
         super().end_headers()
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
         path = Path(self.translate_path(self.path))
-        accepted = "gzip" in self.headers.get("Accept-Encoding", "")
-        if not accepted or path.suffix not in TYPES or not path.is_file():
+        try:
+            inside = path.resolve().is_relative_to(Path(self.directory).resolve())
+            is_file = path.is_file()
+        except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a NUL
+            inside = False
+        if not inside:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        accepted = GZIP.search(self.headers.get("Accept-Encoding", ""))
+        if not accepted or path.suffix not in TYPES or not is_file:
             return super().send_head()
         status = path.stat()
         changed = self.date_time_string(int(status.st_mtime))
@@ -49,7 +58,6 @@ class Compressing(SimpleHTTPRequestHandler):
         self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Last-Modified", changed)
-        self.send_header("Vary", "Accept-Encoding")
         self.end_headers()
         return io.BytesIO(body)
 
@@ -78,9 +86,7 @@ def transferred(path: Path) -> int:
 def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     """Return a server of ``folder`` on this machine only; port 0 takes a free one.
 
-    Raises:
-        FileNotFoundError: the folder holds no site.
-        OSError: the port is taken.
+    Raises FileNotFoundError when the folder holds no site, OSError when the port is taken.
     """
     if not (folder / "index.html").is_file():
         raise FileNotFoundError(f"{os.fspath(folder)} holds no site: run make book")

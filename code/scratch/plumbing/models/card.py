@@ -8,10 +8,9 @@ from typing import Any
 
 from scratch.plumbing.files import write_whole
 from scratch.plumbing.models.quantize import Loss
-from scratch.plumbing.models.ship import SHIPPED, seconds_of
 from scratch.plumbing.models.storage import CONFIG, WEIGHTS
 from scratch.plumbing.training.changes import Changes
-from scratch.plumbing.training.log import read_log
+from scratch.plumbing.training.log import SHIPPED, read_log, seconds_of
 from scratch.plumbing.training.recipes import CHAINS
 
 __all__ = ["CARD", "SCORES", "card_text", "write_card"]

@@ -11,13 +11,13 @@ from scratch.plumbing import checks
 from scratch.plumbing.files import write_whole
 from scratch.plumbing.models import storage as checkpoint
 from scratch.plumbing.models.average import set_mean
+from scratch.plumbing.models.card import write_card
 from scratch.plumbing.models.quantize import STORED_AS, Loss, storage_loss
-from scratch.plumbing.training.log import read_log
+from scratch.plumbing.training.log import SHIPPED, read_log, stretches
 from scratch.plumbing.training.run_folder import LOG, is_finished
 
-__all__ = ["SHIPPED", "Stage", "read_stages", "seconds_of", "ship", "shorten_log"]
+__all__ = ["Stage", "read_stages", "ship", "shorten_log"]
 
-SHIPPED = "shipped.json"
 FIRST, EVERY = 20, 20  # steps that a shipped log keeps
 
 
@@ -59,35 +59,13 @@ def _read_stage(folder: Path) -> Stage:
     return Stage(folder, lines[0], lines[1:])
 
 
-def seconds_of(entries: Sequence[dict[str, Any]]) -> float:
-    """Return how long a run took by its log: the sum over its stretches."""
-    ends = ([e["seconds"] for e in part if "seconds" in e] for part in _stretches(entries))
-    return float(sum(clock[-1] for clock in ends if clock))
-
-
-def _stretches(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Cut a log where the run was resumed.
-
-    There the clock begins again at 0, and a line says so (not in logs older than those lines).
-    """
-    stretches: list[list[dict[str, Any]]] = [[]]
-    clock = 0.0
-    for entry in entries:
-        now = 0.0 if "resumed" in entry else entry.get("seconds", clock)
-        if now < clock:
-            stretches.append([])
-        stretches[-1].append(entry)
-        clock = now
-    return stretches
-
-
 def shorten_log(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the first 20 steps, every 20th, and each line that is no step.
 
     The first and the last step of each stretch stay as well, so :func:`seconds_of` is the same.
     """
     kept: list[dict[str, Any]] = []
-    for part in _stretches(entries):
+    for part in stretches(entries):
         steps = [entry["step"] for entry in part if "seconds" in entry]
         kept += [
             entry
@@ -136,8 +114,6 @@ def ship(
         "average": average,
     }
     write_whole(folder / SHIPPED, json.dumps(about, indent=1) + "\n")
-    from scratch.plumbing.models.card import write_card  # here, because the card reads this module
-
     write_card(folder)
     return folder, loss
 

@@ -1,13 +1,11 @@
 """The first line of a log: what someone needs who wants to repeat the run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -15,9 +13,6 @@ from scratch.plumbing.data.corpora import checksums_of
 from scratch.plumbing.training.changes import Changes
 from scratch.plumbing.training.recipes import RECIPES, Recipe
 from scratch.transformer import count_parameters
-
-if TYPE_CHECKING:
-    from scratch.plumbing.training.run import Run
 
 __all__ = ["computed_on", "differences", "digest", "header_of", "misfit"]
 
@@ -27,7 +22,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def header_of(name: str, run: Run, command: str, changes: Changes) -> dict[str, Any]:
+def header_of(name: str, run: Any, command: str, changes: Changes) -> dict[str, Any]:
     """Return the header of ``run``, which follows the recipe ``name`` with ``changes``."""
     header = {
         "recipe": name,
@@ -42,7 +37,7 @@ def header_of(name: str, run: Run, command: str, changes: Changes) -> dict[str, 
     return header | (_details(run, changes) if run.recipe.extras else {})
 
 
-def _details(run: Run, changes: Changes) -> dict[str, Any]:
+def _details(run: Any, changes: Changes) -> dict[str, Any]:
     parts = {part: version(part) for part in ("numpy", "tokenizers", "sacrebleu")}
     return {
         "extras": asdict(run.extras),
@@ -57,7 +52,7 @@ def _details(run: Run, changes: Changes) -> dict[str, Any]:
     }
 
 
-def computed_on(run: Run) -> dict[str, Any]:
+def computed_on(run: Any) -> dict[str, Any]:
     """Return on what ``run`` goes on, for the log: it need not be what it began on."""
     return {
         "processes": run.engine.world,

@@ -3,6 +3,7 @@
 import json
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,8 +12,12 @@ from tqdm import tqdm
 from scratch.plumbing.files import write_whole
 from scratch.training import StepRecord
 
-__all__ = ["Journal", "begin_log", "progress_bar", "read_log", "resume_log"]
+__all__ = [
+    "SHIPPED", "Journal", "begin_log", "progress_bar", "read_log", "resume_log", "seconds_of",
+    "stretches",
+]  # fmt: skip
 
+SHIPPED = "shipped.json"  # what ships beside the logs, about them all
 EVERY_STEP_UNTIL = 20
 RECENT = 20  # steps that the speed shown is the mean of
 
@@ -111,3 +116,25 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise ValueError(f"path is {str(path)!r}, expected a run's log ({error})") from None
+
+
+def seconds_of(entries: Sequence[dict[str, Any]]) -> float:
+    """Return how long a run took by its log: the sum over its stretches."""
+    ends = ([e["seconds"] for e in part if "seconds" in e] for part in stretches(entries))
+    return float(sum(clock[-1] for clock in ends if clock))
+
+
+def stretches(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the parts of a log, cut where the run was resumed.
+
+    There the clock begins again at 0, and a line says so (not in logs older than those lines).
+    """
+    stretches: list[list[dict[str, Any]]] = [[]]
+    clock = 0.0
+    for entry in entries:
+        now = 0.0 if "resumed" in entry else entry.get("seconds", clock)
+        if now < clock:
+            stretches.append([])
+        stretches[-1].append(entry)
+        clock = now
+    return stretches
