@@ -66,10 +66,11 @@ lab: $(READY) ## open the chapters in JupyterLab
 translate: $(READY) ## translate one English sentence: TEXT="The black dog is sleeping on a green sofa."
 	@printf '%s\n' "$$TEXT" | $(BIN)/python -m scratch translate
 
-lock: $(READY) ## pin requirements.txt again from the list in pyproject.toml
+lock: $(READY) ## pin requirements.txt again from the lists in pyproject.toml (ARGS=--upgrade: all of it anew)
 	@test -x _build/lock/bin/uv || { $(BIN)/python -m venv _build/lock && _build/lock/bin/pip install -q uv; }
-	@_build/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o _build/lock/all.txt
+	@cp requirements.txt _build/lock/all.txt  # what stands there stays, as long as it fits
+	@_build/lock/bin/uv pip compile pyproject.toml --all-extras --group book --group test --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(ARGS) -o _build/lock/all.txt
 	@grep -v -E -i '^(nvidia|cuda|triton)' _build/lock/all.txt > requirements.txt
 	@git --no-pager diff --stat -- requirements.txt
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 from press.book import PressError
@@ -90,7 +91,8 @@ def versions(root: Path) -> dict[str, str]:
         PressError: one of them is not pinned in ``pyproject.toml``.
     """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = (re.fullmatch(r"([\w-]+)==(.+)", line) for line in project["dependencies"])
+    pins = chain(project["dependencies"], *project.get("optional-dependencies", {}).values())
+    lines = (re.fullmatch(r"([\w-]+)==(.+)", line) for line in pins)
     pinned = {line[1]: line[2] for line in lines if line}
     for name in LIBRARIES:
         if name not in pinned:
