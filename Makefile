@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 override TEXT := $(value TEXT)
 export TEXT
 
-.PHONY: help book test check portable bench serve lab translate lock clean
+.PHONY: help book test check portable bench mutants serve lab translate lock clean
 
 help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ bench: $(PEERS)/.installed ## measure speed beside other implementations (ARGS=-
 
 serve: book ## build, then serve the site on http://127.0.0.1:8000 (PORT=...)
 	@$(BIN)/python -m press serve --port $(PORT)
+
+mutants: $(READY) ## break the code in one place at a time: do its tests notice? (ARGS="attention --sample 20")
+	@$(BIN)/python tests/mutants/mutants.py $(ARGS)
 
 lab: $(READY) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book/
