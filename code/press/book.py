@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml  # type: ignore[import-untyped]
+import yaml
 from nbformat import NotebookNode
 
 untyped: Any = nbformat  # its functions carry no type hints
