@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 override TEXT := $(value TEXT)
 export TEXT
 
-.PHONY: help book test check portable bench serve lab translate lock clean
+.PHONY: help book test check portable bench mutants serve lab translate lock clean
 
 help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -60,16 +60,20 @@ bench: $(PEERS)/.installed ## measure speed beside other implementations (ARGS=-
 serve: book ## build, then serve the site on http://127.0.0.1:8000 (PORT=...)
 	@$(BIN)/python -m press serve --port $(PORT)
 
+mutants: $(READY) ## break the code in one place at a time: do its tests notice? (ARGS="attention --sample 20")
+	@$(BIN)/python tests/mutants/mutants.py $(ARGS)
+
 lab: $(READY) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book/
 
 translate: $(READY) ## translate one English sentence: TEXT="The black dog is sleeping on a green sofa."
 	@printf '%s\n' "$$TEXT" | $(BIN)/python -m scratch translate
 
-lock: $(READY) ## pin requirements.txt again from the list in pyproject.toml
+lock: $(READY) ## pin requirements.txt again from the lists in pyproject.toml (ARGS=--upgrade: all of it anew)
 	@test -x _build/lock/bin/uv || { $(BIN)/python -m venv _build/lock && _build/lock/bin/pip install -q uv; }
-	@_build/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o _build/lock/all.txt
+	@cp requirements.txt _build/lock/all.txt  # what stands there stays, as long as it fits
+	@_build/lock/bin/uv pip compile pyproject.toml --all-extras --group book --group test --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(ARGS) -o _build/lock/all.txt
 	@grep -v -E -i '^(nvidia|cuda|triton)' _build/lock/all.txt > requirements.txt
 	@git --no-pager diff --stat -- requirements.txt
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml  # type: ignore[import-untyped]
+import yaml
 from nbformat import NotebookNode
 
 from scratch.plumbing.files import write_whole

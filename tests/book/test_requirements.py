@@ -1,4 +1,4 @@
-"""pyproject.toml says what the book needs and why; requirements.txt pins all that this pulls in."""
+"""pyproject.toml says what needs what, and why; requirements.txt pins all that this pulls in."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-DEPENDENCIES = re.compile(r"^dependencies = \[\n(.*?)^\]", re.DOTALL | re.MULTILINE)
-DIRECT = re.compile(r'^\s*"[^"]+",\s*# \S.+$')
+ENTRY = re.compile(r'^ +"([^"]+)",(.*)$', re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def direct(root: Path) -> list[Requirement]:
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in project["dependencies"]]
+    """All lists of pyproject.toml: the package's, its extras', the book's and the tests'."""
+    table = tomllib.loads((root / "pyproject.toml").read_text())
+    extras, groups = table["project"]["optional-dependencies"], table["dependency-groups"]
+    lists = [table["project"]["dependencies"], *extras.values(), *groups.values()]
+    return [Requirement(line) for lines in lists for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +30,22 @@ def pinned(root: Path) -> list[Requirement]:
 
 
 def test_each_direct_dependency_has_a_reason(root: Path, direct: list[Requirement]) -> None:
-    found = DEPENDENCIES.search((root / "pyproject.toml").read_text())
-    assert found, "pyproject.toml has no list of dependencies"
-    entries = [line for line in found[1].splitlines() if line.strip().startswith('"')]
-    assert len(entries) == len(direct), "one dependency on each line"
-    assert [line for line in entries if not DIRECT.match(line)] == []
+    pins = [e for e in ENTRY.findall((root / "pyproject.toml").read_text()) if "==" in e[0]]
+    assert sorted(name for name, _ in pins) == sorted(map(str, direct)), "one on each line"
+    assert [name for name, said in pins if not re.match(r"\s*# \S.+", said)] == []
+    assert len({canonicalize_name(r.name) for r in direct}) == len(direct), "each in one list"
+
+
+def test_the_package_alone_needs_little(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    names = {Requirement(line).name for line in project["dependencies"]}
+    assert names == {"torch", "numpy", "tokenizers", "safetensors", "tqdm"}
+
+
+def test_no_second_index_is_asked(root: Path) -> None:
+    """With two indexes pip takes whichever has the higher version, whoever put it there."""
+    files = [root / "Makefile", root / "requirements.txt", *(root / ".binder").iterdir()]
+    assert [file.name for file in files if "extra-index-url" in file.read_text()] == []
 
 
 def test_direct_dependencies_are_pinned_and_agree(

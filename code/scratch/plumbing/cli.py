@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has seen enough
         _forget_output()
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
         _forget_output()
         print(f"scratch {arguments.command}: {_in_a_line(error)}", file=sys.stderr)
         return 2
@@ -190,6 +190,9 @@ def _translate(arguments: argparse.Namespace) -> None:
 
 def _draw(translator: Any, line: str, settings: dict[str, Any], path: Path) -> None:
     """Draw the attention of ``line``, which is translated once more, now with its weights."""
+    from scratch.plumbing.extras import needs
+
+    needs("figures")
     from scratch.plumbing.attention_picture import save_attention
 
     found = translator.translate([line], need_weights=True, **settings)[0]

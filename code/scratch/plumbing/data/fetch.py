@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scratch.plumbing import checks
+from scratch.plumbing.extras import needs
 
 __all__ = ["CHECKSUMS", "cache_folder", "is_cached", "local_path", "read_lines", "text_lines"]
 
@@ -37,6 +38,7 @@ CHECKSUMS = {
 
 def cache_folder() -> Path:
     """Return where fetched files live: ``$SCRATCH_DATA``, or a folder in the user's cache."""
+    needs("data")
     import pooch  # here, because its import warns in every notebook that has no ipywidgets
 
     return Path(os.environ.get("SCRATCH_DATA") or pooch.os_cache("tested-transformer"))
@@ -47,10 +49,10 @@ def is_cached(name: str) -> bool:
 
     Raises ValueError for a name that the book does not know.
     """
-    import pooch
-
     checks.one_of("name", name, tuple(CHECKSUMS))
     path = cache_folder() / name
+    import pooch
+
     return path.is_file() and pooch.file_hash(str(path)) == CHECKSUMS[name]
 
 

@@ -514,11 +514,11 @@ def weights(adjectives: tuple[Adjective, ...]) -> tuple[float, ...]:
 
 @cache
 def noun_named(name: str) -> Noun:
-    """The noun called ``name``."""
+    """Return the noun called ``name``."""
     return next(n for n in NOUNS if n.english == name)
 
 
 @cache
 def verb_named(name: str) -> Verb:
-    """The verb called ``name``, "look at"."""
+    """Return the verb called ``name``, "look at"."""
     return next(v for v in VERBS if v.name == name)

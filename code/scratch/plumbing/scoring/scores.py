@@ -7,6 +7,7 @@ from typing import Any
 
 from scratch.plumbing import checks
 from scratch.plumbing.data.everyday import everyday_sentences
+from scratch.plumbing.extras import needs
 
 __all__ = ["PUBLISHED", "Score", "corpus_bleu", "published_form", "score_everyday", "score_texts"]
 
@@ -28,6 +29,7 @@ class Score:
 
 @cache
 def _moses() -> tuple[Any, Any]:
+    needs("scores")
     from sacremoses import MosesPunctNormalizer, MosesTokenizer  # here: only scores need it
 
     return MosesPunctNormalizer(lang="fr"), MosesTokenizer(lang="fr")
@@ -55,6 +57,7 @@ def score_texts(
     is also the BLEU of both sides' :func:`published_form`, tokenised no further.
     Raises ValueError unless there is one reference or more for every sentence.
     """
+    needs("scores")
     import sacrebleu
 
     checks.require(
@@ -75,6 +78,7 @@ def score_texts(
 
 def corpus_bleu(found: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return the "BLEU" of :func:`score_texts` alone, as a number."""
+    needs("scores")
     import sacrebleu
 
     return _score(sacrebleu.BLEU(), found, references).value
