@@ -1,13 +1,12 @@
 # The Tested Transformer.  `make help` lists what there is to do.
 #
 #   make book             set up once, then build the site (TORCH=cpu: PyTorch's own CPU build)
-#   make test             set up once, then prove everything
+#   make test             set up once, then prove everything, in about twelve minutes on two cores
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= python3
 PORT ?= 8000
 TEXT ?= The black dog is sleeping on a green sofa.
 TORCH ?=
@@ -20,19 +19,28 @@ PEERS := _build/bench
 SITE := _build/html
 READY := .venv/.installed
 CHAPTERS = $$($(BIN)/python -m press chapters)
-NBVAL := --nbval --nbval-sanitize-with tests/book/nbval.cfg --nbval-cell-timeout 120
+PYTEST := $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/book/nbval.cfg \
+	--nbval-cell-timeout 600 --nbval-kernel-startup-timeout 600
+# Workers of one thread each: two threads of one process spin for each other when a core is busy.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+test test-fast portable pictures: export OMP_NUM_THREADS := 1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # as it was typed: a dollar sign in the sentence is a dollar sign
 override TEXT := $(value TEXT)
 export TEXT
 
-.PHONY: help book test check portable bench mutants serve lab translate lock clean
+.PHONY: help book site test test-fast check portable pictures bench mutants serve lab translate lock clean
 
 help: ## list these targets
-	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-book: $(READY) $(VENDOR)/.staged _build/.assets ## build the site into _build/html; warnings are errors
+# One build at a time: a second `make book` waits for the first, where the system has flock.
+ALONE := $(if $(shell command -v flock),flock -o .)
+book: ## build the site into _build/html; warnings are errors
+	@$(ALONE) $(MAKE) site
+
+site: $(READY) $(VENDOR)/.staged _build/.assets
 	@$(BIN)/python -m press api
 	@# A page read with a warning must be read again next time, or the second run would pass.
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || { rm -rf _build/.doctrees _build/html/.doctrees; exit 1; }
@@ -42,7 +50,10 @@ book: $(READY) $(VENDOR)/.staged _build/.assets ## build the site into _build/ht
 # Cheap failures first: lint, types and quotes; then the site, which warns in seconds; then one pytest
 # run over the code, the chapters (every stored output is compared) and the built site in a browser.
 test: check book ## prove everything: code, quotes, chapters, site
-	@chapters=$(CHAPTERS) && $(BIN)/python -m pytest $(NBVAL) $(wildcard tests/book tests/scratch tests/bench) $$chapters tests/site
+	@chapters=$(CHAPTERS) && $(PYTEST) $(WORKERS) --durations=10 $$chapters tests
+
+test-fast: check ## prove one module or chapter with all that belongs to it: ARGS=attention
+	@files=$$($(BIN)/python tests/helpers/belonging.py $(ARGS)) && $(PYTEST) $$files
 
 check: $(READY) ## the part that takes seconds: lint, format, types, quotes
 	@$(BIN)/ruff check .
@@ -50,9 +61,11 @@ check: $(READY) ## the part that takes seconds: lint, format, types, quotes
 	@$(BIN)/mypy
 	@$(BIN)/python -m press check
 
-portable: $(READY) ## run the chapters as another processor would: plain kernels, one thread
-	@chapters=$(CHAPTERS) && ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest $(NBVAL) $$chapters
+portable: $(READY) ## run the chapters as another processor would: plain kernels
+	@chapters=$(CHAPTERS) && ATEN_CPU_CAPABILITY=default $(PYTEST) $(WORKERS) $$chapters
+
+pictures: book ## take pictures of all pages into _build/screenshots: wide and narrow, light and dark
+	@$(PYTEST) -n 2 tests/site/pictures.py
 
 bench: $(PEERS)/.installed ## measure speed beside other implementations (ARGS=--help)
 	@$(PEERS)/bin/python tests/bench $(ARGS)
@@ -84,18 +97,22 @@ clean: ## remove what the other targets build, the environment excepted
 
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 # A PYTHON that was asked for is taken or refused; otherwise the first suitable one is.
-ifeq ($(origin PYTHON),file)
-CANDIDATES := $(PYTHON) python3.14 python3.13 python3.12 python3.11
+WHICH := import sys; print(sys.base_prefix, sys.version)
+ifeq ($(origin PYTHON),undefined)
+CANDIDATES := $(BIN)/python python3 python3.14 python3.13 python3.12 python3.11
 else
-CANDIDATES := $(PYTHON)
+CANDIDATES := "$$PYTHON"
+export PYTHON
+.PHONY: $(READY)
 endif
 
 $(READY): requirements.txt pyproject.toml
-	@$(BIN)/python -c '$(SUITABLE)' 2>/dev/null && exit 0; \
-	for python in $(CANDIDATES); do \
-		if "$$python" -c '$(SUITABLE)' 2>/dev/null; then exec "$$python" -m venv --clear .venv; fi; \
+	@for python in $(CANDIDATES); do \
+		"$$python" -c '$(SUITABLE)' 2>/dev/null || continue; \
+		[ "$$("$$python" -c '$(WHICH)')" != "$$($(BIN)/python -c '$(WHICH)' 2>/dev/null)" ] || exit 0; \
+		exec "$$python" -m venv --clear .venv; \
 	done; \
-	echo "The book needs Python 3.11, 3.12, 3.13 or 3.14, and '$(PYTHON)' is $$("$(PYTHON)" -V 2>/dev/null || echo not there): install one, or name it with make PYTHON=/path/to/python." >&2; \
+	echo "The book needs Python 3.11, 3.12, 3.13 or 3.14, and '$${PYTHON=python3}' is $$("$$PYTHON" -V 2>/dev/null || echo not there): install one, or name it with make PYTHON=/path/to/python." >&2; \
 	exit 1
 ifeq ($(TORCH),cpu)
 	@$(BIN)/python -m pip install -q --no-deps --index-url https://download.pytorch.org/whl/cpu \

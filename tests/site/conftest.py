@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from press.site.serve import server
+from visit import PATIENCE, window
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -21,7 +22,6 @@ QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-WAYS = [(scheme, width) for scheme in ("light", "dark") for width in ("wide", "narrow")]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -67,36 +67,24 @@ def browser() -> Iterator[Browser]:
                 pytest.fail(no_browser)
             pytest.skip(f"{no_browser}; the site is not looked at")
         browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        expect.set_options(timeout=PATIENCE)
         yield browser
         browser.close()
 
 
-def of_one_name(page: str) -> bool:
-    """Is it a page of the reference about one public name?"""
-    return page.startswith("book/api/") and page.count("/") > 2
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with window(browser, "light", "wide") as context:
+        yield context
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each built page, with the search page and the index, wide and narrow, light and dark.
-
-    Pages of the API reference are many and alike: each is opened in one of the four ways, and those
-    of single names in one test for each module, one after the other in one tab.
-    """
-    pages = built_pages()
+    """A test of `page_name` is one of each built page, the search page and the index."""
     if "page_name" in metafunc.fixturenames:
-        cases = []
-        kept = [name for name in pages if not of_one_name(name)]
-        for number, name in enumerate([*kept, "search.html", "genindex.html"]):
-            ways = [WAYS[number % 4]] if name.startswith("book/api/") else WAYS
-            cases += [(name, scheme, width) for scheme, width in ways]
-        ids = [f"{name.removesuffix('.html')}-{scheme}-{width}" for name, scheme, width in cases]
-        metafunc.parametrize(("page_name", "scheme", "width"), cases, ids=ids)
-    if "module_pages" in metafunc.fixturenames:
-        names = [name for name in pages if of_one_name(name)]
-        folders = sorted({name.rsplit("/", 1)[0] for name in names})
-        groups = [[name for name in names if name.startswith(f"{at}/")] for at in folders]
-        ids = [folder.rsplit("/", 1)[1] for folder in folders]
-        metafunc.parametrize("module_pages", groups, ids=ids)
-    if "chapter" in metafunc.fixturenames:
-        chapters = [name for name in pages if re.match(r"book/(\d\d_|index)", name)]
-        metafunc.parametrize("chapter", chapters)
+        names = [*built_pages(), "search.html", "genindex.html"]
+        metafunc.parametrize("page_name", names, ids=[n.removesuffix(".html") for n in names])

@@ -1,11 +1,11 @@
-"""What the site can do, in a real browser: its weight, its buttons, its cards and its figures."""
+"""What the site can do, in a real browser: its buttons, its cards and its figures."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, e
 from press.site.extension import version_modules
 from scratch.attention import scaled_dot_product_attention
 from scratch.positional import sinusoidal_table
+from visit import Visit, window
 
-MOST_BYTES, MOST_REQUESTS = 1_200_000, 60
 CHAPTER = "book/05_attention.html"
 # a ring or a shadow that the element has only while it is focused
 RING = """() => {
@@ -37,19 +37,6 @@ RING = """() => {
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A window of its own: nothing in its cache, nothing remembered."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Page:
-    return context.new_page()
-
-
-@pytest.fixture
 def open_page(page: Page, address: str) -> Callable[[str], Page]:
     def go(name: str) -> Page:
         page.goto(f"{address}/{name}", wait_until="load")
@@ -58,44 +45,16 @@ def open_page(page: Page, address: str) -> Callable[[str], Page]:
     return go
 
 
-# -- weight ----------------------------------------------------------------------------------------
-
-
-def test_a_chapter_is_light_over_a_cold_cache(
-    context: BrowserContext, page: Page, address: str, chapter: str
-) -> None:
-    """Bytes on the wire, headers included, as the browser counts them."""
-    wire: dict[str, float] = {}
-    names: dict[str, str] = {}
-    network = context.new_cdp_session(page)
-    network.send("Network.enable")
-    network.on(
-        "Network.requestWillBeSent", lambda e: names.update({e["requestId"]: e["request"]["url"]})
-    )
-    network.on(
-        "Network.loadingFinished", lambda e: wire.update({e["requestId"]: e["encodedDataLength"]})
-    )
-    page.goto(f"{address}/{chapter}", wait_until="networkidle")
-    page.evaluate("scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_load_state("networkidle")
-    asked = [url for url in names.values() if url.startswith(address)]
-    total = sum(wire.values())
-    heavy = sorted(((size, names[which]) for which, size in wire.items()), reverse=True)[:6]
-    print(f"{chapter}: {len(asked)} requests, {total:,.0f} bytes")
-    assert total < MOST_BYTES, heavy
-    assert 20 < len(asked) < MOST_REQUESTS
-    for word in ("fontawesome", "searchindex", "/cards/", "onnx", "/model/"):
-        assert not [url for url in asked if word in url], f"{word} is not needed to read"
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def test_the_text_of_a_chapter_waits_for_no_script(browser: Browser, address: str) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{address}/{CHAPTER}")
-    expect(page.locator("article h1")).to_be_visible()
-    expect(page.locator("article h1 ~ p").first).to_contain_text("le vélo rouge")
-    expect(page.locator("article .cell_output pre").first).to_be_visible()
-    context.close()
+    with window(browser, "light", "wide", java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(f"{address}/{CHAPTER}")
+        expect(page.locator("article h1")).to_be_visible()
+        expect(page.locator("article h1 ~ p").first).to_contain_text("le vélo rouge")
+        expect(page.locator("article .cell_output pre").first).to_be_visible()
 
 
 def test_every_icon_is_drawn(open_page: Callable[[str], Page]) -> None:
@@ -337,29 +296,24 @@ def test_a_card_that_did_not_arrive_is_asked_for_again(open_page: Callable[[str]
 
     page.route("**/_static/cards/**", lose)
     link = page.locator("article a[href*='#term-softmax']").first
-    link.hover()
-    page.wait_for_timeout(600)
+    with page.expect_event("requestfailed", lambda request: "/_static/cards/" in request.url):
+        link.hover()
     expect(page.locator("#book-card")).to_have_count(0)
     page.unroute("**/_static/cards/**")
     expect(card_of(page, link)).to_contain_text("positive weights that sum to 1")
     assert len(tried) == 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_an_open_card_is_accessible(
-    browser: Browser, address: str, root: Path, scheme: Any
-) -> None:
-    context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
-    page = context.new_page()
-    page.goto(f"{address}/{CHAPTER}", wait_until="load")
-    expect(card_of(page, page.locator("article a[href*='#term-softmax']").first)).to_be_visible()
-    page.add_script_tag(path=root / "node_modules/axe-core/axe.min.js")
-    found = page.evaluate("""async () => (await axe.run()).violations
-        .filter(v => ["serious", "critical"].includes(v.impact))
-        .flatMap(v => v.nodes.map(n => [v.id, n.html, n.failureSummary]))""")
-    expect(page.locator("#book-card")).to_be_visible()
-    assert found == []
-    context.close()
+def test_an_open_card_is_accessible(page: Page, address: str) -> None:
+    """The card and the link that it is about; the rest of the page is looked at elsewhere."""
+    visit = Visit(page, address)
+    visit.open(CHAPTER)
+    link = page.locator("article a[href*='#term-softmax']").first
+    for scheme in ("light", "dark"):
+        visit.become(scheme, "wide")
+        card = card_of(page, link)
+        assert visit.axe(part="#book-card, [aria-describedby='book-card']") == []
+        expect(card).to_be_visible()
 
 
 def test_a_long_name_breaks_where_its_words_end(open_page: Callable[[str], Page]) -> None:
@@ -376,18 +330,17 @@ def test_a_long_name_breaks_where_its_words_end(open_page: Callable[[str], Page]
 def test_what_goes_on_beyond_an_edge_fades_until_its_end_is_seen(
     browser: Browser, address: str
 ) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
-    page.goto(f"{address}/{CHAPTER}", wait_until="load")
-    wide = page.locator("article pre.goes-on").first.element_handle()
-    assert wide.evaluate("e => getComputedStyle(e).maskImage").startswith("linear-gradient")
-    wide.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
-    page.wait_for_function("e => !e.classList.contains('goes-on')", arg=wide, timeout=5_000)
-    narrow = page.locator("article .goes-on").evaluate_all(
-        "all => all.filter(e => e.scrollWidth <= e.clientWidth).length"
-    )
-    assert narrow == 0
-    context.close()
+    with window(browser, "light", "narrow") as context:
+        page = context.new_page()
+        page.goto(f"{address}/{CHAPTER}", wait_until="load")
+        wide = page.locator("article pre.goes-on").first.element_handle()
+        assert wide.evaluate("e => getComputedStyle(e).maskImage").startswith("linear-gradient")
+        wide.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+        page.wait_for_function("e => !e.classList.contains('goes-on')", arg=wide)
+        narrow = page.locator("article .goes-on").evaluate_all(
+            "all => all.filter(e => e.scrollWidth <= e.clientWidth).length"
+        )
+        assert narrow == 0
 
 
 def test_citations_side_by_side_are_told_apart(open_page: Callable[[str], Page]) -> None:
@@ -415,9 +368,7 @@ def test_the_book_opens_from_disk(context: BrowserContext, page: Page, root: Pat
     assert errors == []
     # here Sphinx would like to read each page that it found, for a summary, and may not
     page.goto((root / "_build/html/search.html").as_uri() + "?q=causal+mask")
-    expect(page.locator("#search-results li a", has_text="5 · Attention").first).to_be_visible(
-        timeout=20_000
-    )
+    expect(page.locator("#search-results li a", has_text="5 · Attention").first).to_be_visible()
 
 
 # -- figures to play with --------------------------------------------------------------------------
@@ -533,13 +484,12 @@ def test_a_mask_is_painted_by_pointer_and_by_keyboard(open_page: Callable[[str],
 
 
 def test_figures_fit_a_phone(browser: Browser, address: str) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
-    page = context.new_page()
-    for name in ("04_positional", "05_attention", "09_decoder"):
-        page.goto(f"{address}/book/{name}.html", wait_until="load")
-        inside = page.locator(".play").evaluate_all(
-            """all => all.map(f => [...f.querySelectorAll("*")].every(
-                e => e.getBoundingClientRect().right <= f.getBoundingClientRect().right + 1))"""
-        )
-        assert inside == [True], name
-    context.close()
+    with window(browser, "light", "narrow", has_touch=True) as context:
+        page = context.new_page()
+        for name in ("04_positional", "05_attention", "09_decoder"):
+            page.goto(f"{address}/book/{name}.html", wait_until="load")
+            inside = page.locator(".play").evaluate_all(
+                """all => all.map(f => [...f.querySelectorAll("*")].every(
+                    e => e.getBoundingClientRect().right <= f.getBoundingClientRect().right + 1))"""
+            )
+            assert inside == [True], name

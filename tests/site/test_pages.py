@@ -1,189 +1,152 @@
-"""Every page in a browser: wide and narrow, light and dark, with pictures in _build/screenshots."""
+"""Every page in a browser, each check in every way that can change its answer.
+
+A page is opened once, as on a phone, and then made wide and dark. What fits depends on the width,
+contrast on the theme; requests, errors, texts of images and formulas depend on neither. The frame
+around the text is the same on every page, so what width and theme change in it is looked at on a
+few light pages, opened afresh in each way.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-WAYS = [(scheme, width) for scheme in ("light", "dark") for width in ("wide", "narrow")]
-WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
+from visit import READY, SILENT, UNLOADED, Visit, assert_nothing, window
+
+MOST_BYTES, MOST_REQUESTS = 1_200_000, 60
 # what MathJax has not typeset, or could not; empty on a page that is in order
-MATHEMATICS = """() => ({
-    raw: [...document.querySelectorAll("article .math")]
-        .filter(e => !e.querySelector("mjx-container")).map(e => e.textContent),
-    broken: [...document.querySelectorAll("mjx-merror")].map(e => e.textContent),
-})"""
-# images that say nothing to who cannot see them: no text, or a file's name for one
-SILENT = """() => [...document.images]
-    .filter(i => !i.alt.trim() || /\\.(png|svg|jpe?g)$/.test(i.alt.trim())).map(i => i.src)"""
-UNLOADED = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
-# pictures that a dense screen would show blurred, and pictures out of shape
-BLURRED = """() => [...document.querySelectorAll("article img[src$='.png']")].filter(i => {
-    const style = getComputedStyle(i);
-    const wide = i.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    const high = i.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
-    const shape = (high * i.naturalWidth) / (wide * i.naturalHeight);
-    return wide > 0 && (i.naturalWidth < 2 * wide - 2 || Math.abs(shape - 1) > .02);
-}).map(i => i.src)"""
-# the elements that stick out to the right and are not inside a box that scrolls
-STICKING_OUT = """() => {
-    const scrolls = e => e
-        && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-    return [...document.querySelectorAll("article *, footer *")]
-        .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e.parentElement))
-        .map(e => `${e.tagName}.${e.className}`).slice(0, 5);
-}"""
-# what axe-core calls serious or critical
-AXE = """async () => (await axe.run()).violations
-    .filter(v => ["serious", "critical"].includes(v.impact))
-    .flatMap(v => v.nodes.map(n => [v.id, n.target.join(" "), n.html, n.failureSummary]))"""
+MATHEMATICS = """() => [
+    ...[...document.querySelectorAll("article .math")]
+        .filter(e => !e.querySelector("mjx-container")),
+    ...document.querySelectorAll("mjx-merror"),
+].map(e => e.textContent)"""
+# a picture of one point, drawn a hundred points wide
+DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAA"
+    "AABJRU5ErkJggg==#dot.png"
+)
+SPOILED = f"""<div class="too-wide" style="width: 1000px">Wide</div>
+<p class="scrolling" style="overflow: auto; width: 50px; white-space: pre">One two three four</p>
+<p class="faint" style="color: #555; background: #444">Faint</p>
+<img src="/nothing.png" alt="nothing.png">
+<img src="{DOT}" alt="A dot" style="width: 100px; height: 100px">"""
+FRAMES = ["book/index.html", "book/data_card.html", "book/api.html", "search.html"]
 
 
-class Visit:
-    """A page that has been opened, and what happened meanwhile."""
+def test_page(browser: Browser, address: str, page_name: str) -> None:
+    with window(browser, "light", "narrow") as context:
+        visit = Visit(context.new_page(), address)
+        weight = Weight(visit)
+        visit.open(page_name)
+        found = {f"{what}, narrow": places for what, places in visit.misfits().items()}
+        visit.page.evaluate("scrollTo(0, document.body.scrollHeight)")  # loads what waits for that
+        visit.become("light", "wide")
+        found |= {f"{what}, wide": places for what, places in visit.misfits().items()}
+        found |= {
+            "images that do not load": visit.page.evaluate(UNLOADED),
+            "images without alternative text": visit.page.evaluate(SILENT),
+            "mathematics not typeset": visit.page.evaluate(MATHEMATICS),
+            "grave faults that axe-core finds": visit.axe(),
+        }
+        if re.match(r"book/(\d\d_|index)", page_name):
+            weight.is_little()
+        visit.become("dark", "wide")
+        found |= {
+            "images that do not load in the dark": visit.page.evaluate(UNLOADED),
+            "contrast in the dark": visit.faint(),
+            "requests to another host": visit.elsewhere(),
+            "complaints of the browser": visit.errors + visit.lost,
+        }
+        assert_nothing(found)
 
-    def __init__(self, page: Page, host: str) -> None:
-        self.page = page
-        self.elsewhere: list[str] = []
-        self.errors: list[str] = []
 
-        def request(r: Any) -> None:
-            parts = urlsplit(r.url)
-            if parts.scheme not in ("data", "blob") and parts.netloc != host:
-                self.elsewhere.append(r.url)
+@pytest.mark.parametrize("page", FRAMES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", ["wide", "narrow"])
+def test_frame(browser: Browser, address: str, page: str, scheme: str, width: str) -> None:
+    with window(browser, scheme, width) as context:
+        visit = Visit(context.new_page(), address)
+        visit.open(page)
+        found: dict[str, Any] = visit.misfits()
+        found |= {
+            "images that do not load": visit.page.evaluate(UNLOADED),
+            "grave faults that axe-core finds": visit.axe(),
+            "complaints of the browser": visit.errors + visit.lost,
+        }
+        assert_nothing(found)
+        assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
 
-        page.on("request", request)
-        page.on("requestfailed", lambda r: self.errors.append(f"failed: {r.url}"))
-        page.on(
-            "response",
-            lambda r: self.errors.append(f"{r.status}: {r.url}") if r.status >= 400 else None,
+
+class Weight:
+    """What a page asks for over a cold cache: bytes on the wire, headers included."""
+
+    def __init__(self, visit: Visit) -> None:
+        self.address = visit.address
+        self.urls: dict[str, str] = {}
+        self.bytes: dict[str, float] = {}
+        network = visit.page.context.new_cdp_session(visit.page)
+        network.send("Network.enable")
+        network.on(
+            "Network.requestWillBeSent",
+            lambda e: self.urls.update({e["requestId"]: e["request"]["url"]}),
         )
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: self.errors.append(str(e)))
+        network.on(
+            "Network.loadingFinished",
+            lambda e: self.bytes.update({e["requestId"]: e["encodedDataLength"]}),
+        )
 
-    def forget(self) -> None:
-        """Begin again, for the next page in the same tab."""
-        self.elsewhere.clear()
-        self.errors.clear()
-
-
-@pytest.fixture(scope="module")
-def contexts(browser: Browser) -> Iterator[Callable[[str, str], BrowserContext]]:
-    """Windows by scheme and width; the pages in one share its cache, as a reader's do."""
-    opened: dict[tuple[str, str], BrowserContext] = {}
-
-    def window(scheme: Any, width: str) -> BrowserContext:
-        if (scheme, width) not in opened:
-            wide, high = WIDTHS[width]
-            opened[scheme, width] = browser.new_context(
-                viewport={"width": wide, "height": high},
-                color_scheme=scheme,
-                reduced_motion="reduce",
-            )
-        return opened[scheme, width]
-
-    yield window
-    for context in opened.values():
-        context.close()
+    def is_little(self) -> None:
+        asked = [url for url in self.urls.values() if url.startswith(self.address)]
+        total = sum(self.bytes.values())
+        print(f"{len(asked)} requests, {total:,.0f} bytes")
+        heavy = sorted((size, self.urls[which]) for which, size in self.bytes.items())[-6:]
+        assert total < MOST_BYTES, heavy
+        assert 20 < len(asked) < MOST_REQUESTS
+        for word in ("fontawesome", "searchindex", "/cards/", "onnx", "/model/"):
+            assert not [url for url in asked if word in url], f"{word} is not needed to read"
 
 
-def look(
-    visit: Visit, address: str, root: Path, name: str, scheme: str, width: str
-) -> dict[str, Any]:
-    """Open a page, leave a picture of it, and return what is wrong with it."""
-    page = visit.page
-    page.goto(f"{address}/{name}", wait_until="networkidle")
-    page.evaluate("() => window.MathJax?.startup?.promise")
-    pictures = root / "_build" / "screenshots"
-    pictures.mkdir(parents=True, exist_ok=True)
-    stem = name.removesuffix(".html").replace("/", "-")
-    page.screenshot(path=pictures / f"{stem}-{width}-{scheme}.png", full_page=True)
-    return faults(visit, root)
+def test_a_spoiled_page_is_noticed(page: Page, address: str) -> None:
+    """So that the checks above are not some of nothing."""
+    visit = Visit(page, address).open("book/index.html")
+    visit.become("dark", "narrow")
+    assert_nothing(visit.misfits() | {"faint": visit.faint()})
+    page.evaluate(
+        f"document.querySelector('article h1').insertAdjacentHTML('afterend', `{SPOILED}`)"
+    )
+    page.evaluate(READY)
+    found = visit.misfits()
+    assert found["the page scrolls sideways by"] > 500
+    assert "DIV.too-wide" in found["wider than the page"]
+    assert found["boxes that scroll beyond the keyboard's reach"] == ["P.scrolling"]
+    assert found["images blurred or out of shape"] == [f"{address}/nothing.png", DOT]
+    assert [kind[0] for kind in visit.faint()] == [".faint"]
+    assert "color-contrast" in {fault[0] for fault in visit.axe()}
+    assert page.evaluate(UNLOADED) == page.evaluate(SILENT) == [f"{address}/nothing.png"]
+    assert visit.lost == [f"404: {address}/nothing.png"]
 
 
-def faults(visit: Visit, root: Path) -> dict[str, Any]:
-    """Return what is wrong with the page that is open."""
-    page = visit.page
-    mathematics = page.evaluate(MATHEMATICS)
-    sideways = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    page.add_script_tag(path=root / "node_modules/axe-core/axe.min.js")
-    return {
-        "requests to another host": visit.elsewhere,
-        "complaints of the browser": visit.errors,
-        "images that do not load": page.evaluate(UNLOADED),
-        "images blurred or out of shape": page.evaluate(BLURRED),
-        "images without alternative text": page.evaluate(SILENT),
-        "wider than the page": page.evaluate(STICKING_OUT),
-        "the page scrolls sideways by": max(0, sideways),
-        "mathematics not typeset": mathematics["raw"] + mathematics["broken"],
-        "grave faults that axe-core finds": page.evaluate(AXE),
-    }
-
-
-def test_page(
-    contexts: Callable[[str, str], BrowserContext],
-    address: str, root: Path, page_name: str, scheme: str, width: str,
-) -> None:  # fmt: skip
-    visit = Visit(contexts(scheme, width).new_page(), urlsplit(address).netloc)
-    seen = look(visit, address, root, page_name, scheme, width)
-    found = {what: places for what, places in seen.items() if places}
-    assert not found, json.dumps(found, indent=2, ensure_ascii=False)
-    assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
-    visit.page.close()
-
-
-def test_pages_of_names(
-    contexts: Callable[[str, str], BrowserContext],
-    address: str, root: Path, module_pages: list[str],
-) -> None:  # fmt: skip
-    """Every page of a public name, in one way for each module; no pictures of these."""
-    scheme, width = WAYS[len(module_pages[0]) % 4]
-    visit = Visit(contexts(scheme, width).new_page(), urlsplit(address).netloc)
-    found: dict[str, dict[str, Any]] = {}
-    for name in module_pages:
-        visit.page.goto(f"{address}/{name}", wait_until="load")
-        visit.page.evaluate("() => window.MathJax?.startup?.promise")
-        seen = {what: list(places) if isinstance(places, list) else places
-                for what, places in faults(visit, root).items() if places}  # fmt: skip
-        found |= {name: seen} if seen else {}
-        visit.forget()
-    assert not found, json.dumps(found, indent=2, ensure_ascii=False)
-    visit.page.close()
-
-
-def test_the_book_has_mathematics(browser: Browser, address: str, pages: list[str]) -> None:
+def test_the_book_has_mathematics(page: Page, address: str, pages: list[str]) -> None:
     """So that the check above is not one of nothing."""
-    page = browser.new_page()
-    page.goto(f"{address}/book/notation.html", wait_until="networkidle")
+    page.goto(f"{address}/book/notation.html")
     page.wait_for_selector("mjx-container", state="attached")
     assert "book/notation.html" in pages
     assert page.locator("article mjx-container").count() > 20
-    page.close()
 
 
 @pytest.mark.parametrize(
     ("words", "title"), [("attention", "Notation"), ("causal+mask", "5 · Attention")]
 )
-def test_search_works_without_a_network(
-    browser: Browser, address: str, words: str, title: str
-) -> None:
-    page = browser.new_page()
+def test_search_works_without_a_network(page: Page, address: str, words: str, title: str) -> None:
     page.goto(f"{address}/search.html?q={words}")
     # results come one by one, so wait for the one that is asked for
-    found = page.locator("#search-results li a", has_text=title).first
-    expect(found).to_be_visible(timeout=20_000)
-    page.close()
+    expect(page.locator("#search-results li a", has_text=title).first).to_be_visible()
 
 
-def test_first_page_leads_to_the_book(browser: Browser, address: str) -> None:
-    page = browser.new_page()
+def test_first_page_leads_to_the_book(page: Page, address: str) -> None:
     page.goto(f"{address}/")
     page.wait_for_url(f"{address}/book/index.html")
     assert "The Tested Transformer" in page.title()
-    page.close()
