@@ -15,9 +15,10 @@ from scratch.plumbing import checks
 from scratch.training import (
     StepRecord,
     TrainingConfig,
+    batch_loss,
     endless_batches,
     make_optimizer,
-    numbered_step,
+    training_steps,
 )
 from scratch.transformer import Transformer
 
@@ -185,15 +186,13 @@ def adapt(
     rehearsed: Sequence[Example] = (),
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Iterator[StepRecord]:
-    """Train ``model`` in place on ``examples``, each step with a batch of ``rehearsed`` as well.
+    """Train ``model`` in place on ``examples``, each step with as much of ``rehearsed`` as well.
 
-    The two batches make one update, each token counting once.  Without ``rehearsed`` this is
-    :func:`scratch.training.train` with ``accumulate=1``.  Only what requires a gradient learns.
+    The batches make one update, each token counting once.  Without ``rehearsed`` this is
+    :func:`scratch.training.train`.  Only what requires a gradient learns.
     """
+    corpora = [examples, rehearsed] if rehearsed else [examples]
+    pad_id = model.config.pad_id
+    streams = [endless_batches(corpus, config, pad_id=pad_id) for corpus in corpora]
     optimizer = optimizer or make_optimizer(model)
-    streams = [endless_batches(part, config) for part in (examples, rehearsed) if part]
-    model.train()
-    for step in range(1, config.steps + 1):
-        (epoch, new), *old = [next(stream) for stream in streams]
-        parts = [new, *(batch for _, batch in old)]
-        yield numbered_step(model, parts, optimizer, config, step=step, epoch=epoch)
+    return training_steps(model, streams, optimizer, config, loss_of=batch_loss)

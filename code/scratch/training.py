@@ -7,10 +7,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scratch.datasets import Batch, Example, batches
 from scratch.plumbing import checks
@@ -18,6 +18,7 @@ from scratch.transformer import Transformer
 
 __all__ = [
     "StepRecord",
+    "Trainable",
     "TrainingConfig",
     "batch_loss",
     "count_tokens",
@@ -26,12 +27,10 @@ __all__ = [
     "label_smoothed_loss",
     "linear_rate",
     "make_optimizer",
-    "numbered_step",
     "train",
     "train_step",
+    "training_steps",
 ]
-
-LossOf = Callable[[Transformer, Batch, float], Tensor]  # (model, batch, label smoothing)
 
 
 @dataclass(frozen=True)
@@ -139,13 +138,35 @@ def batch_loss(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
     return label_smoothed_loss(logits, batch.labels[real], smoothing)
 
 
+class HasPadding(Protocol):
+    """A configuration that says which id is padding."""
+
+    @property
+    def pad_id(self) -> int: ...
+
+
+class Trainable(Protocol):
+    """What training asks of a model, whatever its loss is."""
+
+    @property
+    def config(self) -> HasPadding: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def train(self) -> object: ...
+
+
+Model = TypeVar("Model", bound=Trainable)
+LossOf = Callable[[Model, Batch, float], Tensor]  # (model, batch, label smoothing)
+
+
 def train_step(
-    model: Transformer,
+    model: Model,
     parts: Sequence[Batch],
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     *,
-    loss_of: LossOf = batch_loss,
+    loss_of: LossOf[Model],
 ) -> tuple[float, float]:
     """Do one update from the batches ``parts``; return the loss and the gradient's norm.
 
@@ -169,39 +190,45 @@ def train_step(
 
 
 def endless_batches(
-    examples: Sequence[Example], config: TrainingConfig
+    examples: Sequence[Example], config: TrainingConfig, *, pad_id: int = 0
 ) -> Iterator[tuple[int, Batch]]:
     """Yield (epoch, batch) for ever; epoch e, counted from 1, is shuffled with seed + e."""
     for epoch in itertools.count(1):
-        for batch in batches(examples, max_tokens=config.max_tokens, seed=config.seed + epoch):
+        seed = config.seed + epoch
+        for batch in batches(examples, max_tokens=config.max_tokens, seed=seed, pad_id=pad_id):
             yield epoch, batch
 
 
-def numbered_step(
-    model: Transformer,
-    parts: Sequence[Batch],
+def training_steps(
+    model: Model,
+    streams: Sequence[Iterator[tuple[int, Batch]]],
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     *,
-    step: int,
-    epoch: int,
-    loss_of: LossOf = batch_loss,
-) -> StepRecord:
-    """Do update number ``step`` at the rate and with the dropout that belong to its number.
+    loss_of: LossOf[Model],
+    start: int = 0,
+) -> Iterator[StepRecord]:
+    """Train ``model`` in place on endless ``streams`` of (epoch, batch); yield a record per step.
 
-    Dropout is drawn from a state made of seed and step, so that the step can be repeated.  An
-    error says where in the run it happened.
+    A step takes ``config.accumulate`` batches of each stream, its rate by its number, and draws
+    dropout from a state made of seed and number: a run that goes on at ``start``, with the model,
+    optimizer and streams of that step, repeats the rest exactly.  Between two steps the caller
+    may do with the model what it likes.  An error says where in the run it happened.
     """
-    torch.manual_seed(config.seed * 1_000_003 + step)
-    for group in optimizer.param_groups:
-        group["lr"] = config.rate(step)
-    try:
-        loss, norm = train_step(model, parts, optimizer, config, loss_of=loss_of)
-    except ValueError as error:
-        shapes = " and ".join(str(tuple(part.target.shape)) for part in parts)
-        raise ValueError(f"step {step}, epoch {epoch}, batch {shapes}: {error}") from error
-    tokens = sum(count_tokens(part, model.config.pad_id) for part in parts)
-    return StepRecord(step, epoch, loss, config.rate(step), norm, tokens)
+    for step in range(start + 1, config.steps + 1):
+        drawn = [next(stream) for stream in streams for _ in range(config.accumulate)]
+        epoch, parts = drawn[0][0], [batch for _, batch in drawn]
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate(step)
+        model.train()
+        try:
+            loss, norm = train_step(model, parts, optimizer, config, loss_of=loss_of)
+        except ValueError as error:
+            shapes = " and ".join(str(tuple(part.target.shape)) for part in parts)
+            raise ValueError(f"step {step}, epoch {epoch}, batch {shapes}: {error}") from error
+        tokens = sum(count_tokens(part, model.config.pad_id) for part in parts)
+        yield StepRecord(step, epoch, loss, config.rate(step), norm, tokens)
 
 
 def train(
@@ -212,15 +239,12 @@ def train(
     optimizer: torch.optim.Optimizer | None = None,
     start: int = 0,
 ) -> Iterator[StepRecord]:
-    """Train ``model`` in place, one optimiser step per value drawn from this iterator.
+    """Train ``model`` on ``examples``, one optimiser step per value drawn from this iterator.
 
-    A run that begins at ``start``, with the model and optimizer of that step, repeats the rest
-    exactly.
+    ``start`` is the step that model and optimizer stand at; see :func:`training_steps`.
     """
     checks.at_least("start", start, 0)
+    stream = endless_batches(examples, config, pad_id=model.config.pad_id)
+    stream = itertools.islice(stream, start * config.accumulate, None)
     optimizer = optimizer or make_optimizer(model)
-    model.train()
-    stream = itertools.islice(endless_batches(examples, config), start * config.accumulate, None)
-    for step in range(start + 1, config.steps + 1):
-        (epoch, *_), parts = zip(*itertools.islice(stream, config.accumulate), strict=True)
-        yield numbered_step(model, parts, optimizer, config, step=step, epoch=epoch)
+    return training_steps(model, [stream], optimizer, config, loss_of=batch_loss, start=start)

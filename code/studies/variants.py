@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -28,7 +28,7 @@ from scratch.training import (
     count_tokens,
     endless_batches,
     make_optimizer,
-    numbered_step,
+    training_steps,
 )
 from scratch.transformer import count_parameters
 from scratch.variants import LanguageModel, LanguageModelConfig, Vocabulary, generate, language_loss
@@ -123,19 +123,10 @@ class VariantRun:
 
     def steps(self) -> Iterator[StepRecord]:
         """Train to the end; one record per step."""
-        model = cast(Any, self.model)  # the step asks of a model only what this one has as well
         stream = endless_batches(self.examples, self.training)
-        for step in range(1, self.training.steps + 1):
-            epoch, batch = next(stream)
-            yield numbered_step(
-                model,
-                [batch],
-                self.optimizer,
-                self.training,
-                step=step,
-                epoch=epoch,
-                loss_of=cast(Any, language_loss),
-            )
+        return training_steps(
+            self.model, [stream], self.optimizer, self.training, loss_of=language_loss
+        )
 
     def header(self, command: str) -> dict[str, Any]:
         """Return what the first line of the log says."""

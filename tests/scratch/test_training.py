@@ -18,6 +18,8 @@ from scratch.datasets import Batch, Example, collate, encode_pairs
 from scratch.training import (
     StepRecord,
     TrainingConfig,
+    batch_loss,
+    count_tokens,
     endless_batches,
     inverse_sqrt_rate,
     label_smoothed_loss,
@@ -25,6 +27,7 @@ from scratch.training import (
     make_optimizer,
     train,
     train_step,
+    training_steps,
 )
 from scratch.transformer import Transformer
 from small import PAIRS, model, tokenizer
@@ -206,7 +209,7 @@ def test_a_step_is_pytorchs_adam_on_pytorchs_loss() -> None:
     for group in adam.param_groups:
         group["lr"] = 0.01
     for _ in range(3):
-        loss, norm = train_step(ours, [batch], adam, CONFIG)
+        loss, norm = train_step(ours, [batch], adam, CONFIG, loss_of=batch_loss)
         logits = theirs(batch.source, batch.target).flatten(0, 1)
         expected = F.cross_entropy(
             logits, batch.labels.flatten(), ignore_index=0, label_smoothing=0.1
@@ -225,7 +228,7 @@ def test_a_step_is_pytorchs_adam_on_pytorchs_loss() -> None:
 def test_gradients_are_clipped() -> None:
     m = book_model()
     config = dataclasses.replace(CONFIG, clip_norm=0.01)
-    _, norm = train_step(m, [collate(examples(), 0)], make_optimizer(m), config)
+    _, norm = train_step(m, [collate(examples(), 0)], make_optimizer(m), config, loss_of=batch_loss)
     assert norm > 0.01  # what is reported is the norm before
     clipped = torch.stack([p.grad.norm() for p in m.parameters() if p.grad is not None]).norm()
     assert clipped.item() == pytest.approx(0.01, rel=1e-3)
@@ -238,7 +241,7 @@ def test_padding_changes_neither_loss_nor_gradient() -> None:
     results = []
     for each in (batch, wider):
         m = book_model(dtype=torch.float64)
-        loss, norm = train_step(m, [each], make_optimizer(m), CONFIG)
+        loss, norm = train_step(m, [each], make_optimizer(m), CONFIG, loss_of=batch_loss)
         results.append((loss, norm, [p.grad for p in m.parameters()]))
     (loss, norm, gradients), (wide_loss, wide_norm, wide_gradients) = results
     assert loss == pytest.approx(wide_loss, abs=1e-12)
@@ -256,7 +259,9 @@ def test_a_loss_that_is_no_number_changes_nothing(damage: float) -> None:
         next(iter(m.parameters()))[5, 0] = damage
     before = weights(m)
     batch = collate([Example([5, 2], [1, 5, 2])], 0)
-    refuses(lambda: train_step(m, [batch], make_optimizer(m), CONFIG), "loss is")
+    refuses(
+        lambda: train_step(m, [batch], make_optimizer(m), CONFIG, loss_of=batch_loss), "loss is"
+    )
     assert same([w.nan_to_num() for w in before], [w.nan_to_num() for w in weights(m)])
 
 
@@ -266,7 +271,10 @@ def test_a_gradient_that_is_no_number_changes_nothing() -> None:
     parameter.register_hook(lambda g: g * math.inf)
     before = weights(m)
     batch = collate(examples(), 0)
-    refuses(lambda: train_step(m, [batch], make_optimizer(m), CONFIG), "gradient norm is")
+    refuses(
+        lambda: train_step(m, [batch], make_optimizer(m), CONFIG, loss_of=batch_loss),
+        "gradient norm is",
+    )
     assert same(before, weights(m))
 
 
@@ -274,9 +282,9 @@ def test_a_batch_with_nothing_to_predict_is_refused() -> None:
     m = book_model()
     ids = torch.ones(2, 3, dtype=torch.int64)
     with pytest.raises(ValueError, match="length 0"):
-        train_step(m, [Batch(ids, ids, ids * 0)], make_optimizer(m), CONFIG)
+        train_step(m, [Batch(ids, ids, ids * 0)], make_optimizer(m), CONFIG, loss_of=batch_loss)
     with pytest.raises(ValueError, match="id 999"):
-        train_step(m, [Batch(ids, ids, ids * 999)], make_optimizer(m), CONFIG)
+        train_step(m, [Batch(ids, ids, ids * 999)], make_optimizer(m), CONFIG, loss_of=batch_loss)
 
 
 def test_parts_add_up_to_the_whole() -> None:
@@ -285,7 +293,7 @@ def test_parts_add_up_to_the_whole() -> None:
     for cuts in ([8], [1, 5, 8]):
         m = book_model(dtype=torch.float64)
         parts = [collate(examples()[a:b], 0) for a, b in itertools.pairwise([0, *cuts])]
-        loss, norm = train_step(m, parts, make_optimizer(m), CONFIG)
+        loss, norm = train_step(m, parts, make_optimizer(m), CONFIG, loss_of=batch_loss)
         results.append((loss, norm, [p.grad for p in m.parameters()]))
     (loss, norm, gradients), (sum_loss, sum_norm, sum_gradients) = results
     assert loss == pytest.approx(sum_loss, abs=1e-12)
@@ -298,7 +306,9 @@ def test_parts_add_up_to_the_whole() -> None:
 
 def test_a_step_of_no_parts_is_refused() -> None:
     m = book_model()
-    refuses(lambda: train_step(m, [], make_optimizer(m), CONFIG), "parts is empty")
+    refuses(
+        lambda: train_step(m, [], make_optimizer(m), CONFIG, loss_of=batch_loss), "parts is empty"
+    )
 
 
 # -- a run
@@ -406,6 +416,44 @@ def test_one_batch_can_be_learnt_by_heart(norm: str) -> None:
     batch = collate(examples()[:4], 0)
     real = batch.labels != 0
     assert torch.equal(m.eval()(batch.source, batch.target).argmax(-1)[real], batch.labels[real])
+
+
+def test_a_model_with_another_padding_trains_alike() -> None:
+    """Ids 0 and 3 change places, in the examples, the embedding and the configuration."""
+    plain, other = book_model(), book_model(pad_id=3)
+    with torch.no_grad():
+        swapped = other.source_embedding.weight
+        swapped[[0, 3]] = swapped[[3, 0]]
+    renamed = [
+        Example(*([0 if i == 3 else i for i in ids] for ids in (e.source, e.target)))
+        for e in examples()
+    ]
+    rows = zip(train(plain, examples(), CONFIG), train(other, renamed, CONFIG), strict=True)
+    for ours, theirs in rows:
+        assert ours.tokens == theirs.tokens
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+
+
+def test_several_streams_make_one_step() -> None:
+    config = dataclasses.replace(CONFIG, accumulate=2, steps=1)
+    streams = [endless_batches(examples()[a:b], config) for a, b in ((0, 4), (4, 8))]
+    expected = [
+        count_tokens(batch, 0)
+        for a, b in ((0, 4), (4, 8))
+        for _, batch in itertools.islice(endless_batches(examples()[a:b], config), 2)
+    ]
+    m = book_model()
+    (record,) = training_steps(m, streams, make_optimizer(m), config, loss_of=batch_loss)
+    assert record.tokens == sum(expected)
+
+
+def test_a_look_between_two_steps_changes_nothing() -> None:
+    looked_at, other = book_model(dropout=0.5), book_model(dropout=0.5)
+    for _ in train(looked_at, examples(), CONFIG):
+        looked_at.eval()
+        torch.rand(5)
+    list(train(other, examples(), CONFIG))
+    assert same(weights(looked_at), weights(other))
 
 
 def test_bad_arguments_of_a_run_are_named() -> None:

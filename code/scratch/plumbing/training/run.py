@@ -5,7 +5,6 @@ losses) and, while it is under way, ``checkpoint.safetensors``; the model once i
 with extras also the weights of its last epochs.
 """
 
-import itertools
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch.datasets import encode_pairs
+from scratch.datasets import Batch, encode_pairs
 from scratch.plumbing import checks
 from scratch.plumbing.data.corpora import dev_sets, load_pairs
 from scratch.plumbing.fast.step import FastLoss
@@ -39,7 +38,7 @@ from scratch.plumbing.training.stopping import asked_to_stop
 from scratch.plumbing.training.stream import Stream
 from scratch.plumbing.training.watch import Watch
 from scratch.tokens import Tokenizer, train_tokenizer
-from scratch.training import StepRecord, make_optimizer, numbered_step, train
+from scratch.training import StepRecord, make_optimizer, train, training_steps
 from scratch.transformer import Transformer, TransformerConfig
 
 __all__ = ["Run", "read_log", "resumed_run", "start_run"]
@@ -88,14 +87,21 @@ class Run:
         yield from train(self.model, examples, config, optimizer=optimizer, start=self.step)
 
     def _fast_steps(self, ready: Callable[[], None]) -> Iterator[StepRecord]:
-        config, first, model = self.recipe.training, self.step + 1, self.model.train()
-        stream = self.stream.batches(self.pairs, model.config.max_len)
-        for step in range(first, config.steps + 1):
-            (epoch, *_), parts = zip(*itertools.islice(stream, config.accumulate), strict=True)
-            if step == first:
-                ready()
-            where = {"step": step, "epoch": epoch, "loss_of": self.engine}
-            yield numbered_step(model, parts, self.optimizer, config, **where)
+        def told() -> Iterator[tuple[int, Batch]]:
+            stream = self.stream.batches(self.pairs, self.model.config.max_len)
+            for number, item in enumerate(stream):
+                if number == 0:
+                    ready()
+                yield item
+
+        yield from training_steps(
+            self.model,
+            [told()],
+            self.optimizer,
+            self.recipe.training,
+            loss_of=self.engine,
+            start=self.step,
+        )
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, if this is the process that writes."""
