@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from reference import refuses
 from scratch.plumbing.fast.step import Dropout
+from scratch.plumbing.models import storage
 from scratch.plumbing.models.storage import load_pretrained
 from scratch.plumbing.training import chain, recipes
 from scratch.plumbing.training import run as trainer
@@ -108,7 +109,7 @@ def test_a_stage_that_is_under_way_goes_on_and_its_neighbours_need_not_be_there(
             )  # fmt: skip
             with pytest.raises(KeyboardInterrupt):
                 start_chain("pair", tmp_path / "died", resume=stage == "two")
-    monkeypatch.setattr(trainer, "load_pretrained", switched_off)  # the checkpoint has the weights
+    monkeypatch.setattr(storage, "load_pretrained", switched_off)  # the checkpoint has the weights
     start_chain("pair", tmp_path / "died", resume=True)
     a, b = (load_file(tmp_path / r / "two" / "model.safetensors") for r in ("whole", "died"))
     assert all(a[name].equal(b[name]) for name in a)

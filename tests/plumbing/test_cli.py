@@ -754,6 +754,11 @@ def test_a_full_disk_is_one_line(saved: str) -> None:
     refused((done.returncode, "", done.stderr.decode()), "space")
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to a job in the background, whose children would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_no_traceback(saved: str) -> None:
     """Its input never ends, so however slow the machine is, the process is at work."""
     with subprocess.Popen(["yes", "The man."], stdout=subprocess.PIPE) as endless:
@@ -763,6 +768,7 @@ def test_ctrl_c_leaves_no_traceback(saved: str) -> None:
                 stdin=endless.stdout,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                preexec_fn=heed_ctrl_c,
             ) as process:
                 assert process.stdout is not None
                 assert process.stdout.readline().strip()
@@ -782,7 +788,7 @@ def train_until(folder: Path, *words: str, steps: int) -> tuple[int, str]:
     """Train with endless patience; Ctrl-C to all processes once the log has ``steps`` of them."""
     command = [*COMMAND, "train", "en-fr-1", "--out", str(folder), "--steps", "1000000", *words]
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_ctrl_c
     ) as process:
         log = folder / "log.jsonl"
         while process.poll() is None:

@@ -267,7 +267,11 @@ def test_a_header_fits_its_recipe_or_says_where_not(runs: Path, monkeypatch: Any
         ("training", {"peak_rate": 0.5}, "peak_rate 0.5 and not 0.001"),
         ("model", {"d_ff": 25}, "d_ff 25 and not 24"),
         ("extras", {"average": 4}, "average 4 and not 1"),
-        ("extras", {"dropout": {"residual": 0.2}}, "residual 0.2 and not 0.1"),
+        (
+            "extras",
+            {"dropout": {"residual": 0.2}},
+            "residual 0.2 and not 0.1, hidden 0.0 and not 0.25",
+        ),
         ("data", {"tatoeba/fra.txt": "0"}, "corpus 'of other files' and not 'pairs'"),
         ("changes", {"begin_with": "a/b"}, ""),
     ):

@@ -30,7 +30,7 @@ def fill_card(name: str, files: Mapping[str, bytes]) -> str:
     """
     try:
         return _fill(name, files)
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(
             f"the card of {name} cannot be made, expected whole logs and settings ({error!r})"
         ) from None

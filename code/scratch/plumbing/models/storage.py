@@ -28,26 +28,7 @@ from scratch.plumbing.files import json_object, write_whole
 from scratch.tokens import Tokenizer
 from scratch.transformer import Transformer, TransformerConfig
 
-__all__ = [
-    "PRETRAINED",
-    "STORED_AS",
-    "Loss",
-    "configuration",
-    "dequantize_rows",
-    "encode_tensors",
-    "find_pretrained",
-    "is_finished",
-    "load_pretrained",
-    "model_files",
-    "pack",
-    "quantize_rows",
-    "read_tensors",
-    "save_pretrained",
-    "set_dropout",
-    "storage_loss",
-    "tokenizer_text",
-    "unpack",
-]
+__all__ = ["PRETRAINED", "find_pretrained", "load_pretrained", "save_pretrained"]
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"

@@ -18,19 +18,7 @@ from scratch.plumbing.models.card import CARD, SCORES, card_text
 from scratch.plumbing.models.storage import SHIPPED, WEIGHTS, find_pretrained
 from scratch.plumbing.scoring.scores import score_everyday, score_texts
 
-__all__ = [
-    "SETS",
-    "SPLITS",
-    "Asked",
-    "Sentences",
-    "evaluate",
-    "file_set",
-    "load_set",
-    "read_found",
-    "run_evaluation",
-    "translate_all",
-    "write_scores",
-]
+__all__ = ["SETS", "SPLITS", "Asked", "Sentences", "evaluate", "load_set", "run_evaluation"]
 
 SETS = ("multi30k-val", "multi30k-test", "tatoeba-dev", "tatoeba-test", "everyday")
 SPLITS = {"val": "multi30k-val", "test_2016_flickr": "multi30k-test"}  # Multi30k's own names
@@ -129,10 +117,8 @@ def file_set(source: str | None, references: Sequence[str]) -> Sentences:
 def read_found(path: str, sentences: Sentences) -> list[str]:
     """Return the translations of a file, one a line, as many as ``sentences`` has."""
     found, expected = text_lines(path), len(sentences.references)
-    right = len(found) == expected
-    checks.require(
-        right, f"{path} has {len(found)} lines, expected {expected} as {sentences.name} has"
-    )
+    said = f"{path} has {len(found)} lines, expected {expected} as {sentences.name} has"
+    checks.require(len(found) == expected, said)
     return found
 
 

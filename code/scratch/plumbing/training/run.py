@@ -25,19 +25,8 @@ from scratch.plumbing import checks
 from scratch.plumbing.data.corpora import checksums_of, dev_sets, load_pairs
 from scratch.plumbing.fast.step import FastLoss
 from scratch.plumbing.files import read_log, write_whole
+from scratch.plumbing.models import storage
 from scratch.plumbing.models.ship import average_snapshots, save_snapshot
-from scratch.plumbing.models.storage import (
-    CHECKPOINT,
-    LOG,
-    TOKENIZER,
-    configuration,
-    encode_tensors,
-    load_pretrained,
-    read_tensors,
-    save_pretrained,
-    set_dropout,
-    tokenizer_text,
-)
 from scratch.plumbing.threads import one_thread
 from scratch.plumbing.training.engine import Engine, Machine, asked_to_stop, processes
 from scratch.plumbing.training.log import CURVE, Journal, check_folder, locked, resume_log
@@ -71,7 +60,7 @@ class Run:
         self.recipe, self.pairs = recipe, load_pairs(recipe.corpus)
         torch.manual_seed(recipe.training.seed)
         self.model, self.tokenizer = _beginning(recipe, self.pairs, begin_with, tokenizer)
-        self.watch = _watch(recipe, self.pairs, self.tokenizer)
+        self.watch = _watch(recipe, self.pairs, self.tokenizer, self.model.config.max_len)
         self.engine = Engine(self.model, FastLoss(recipe.extras.dropout), machine or Machine())
         self.stream = Stream(self.tokenizer, recipe.training, recipe.extras.bpe_dropout)
         self.optimizer, self.step = make_optimizer(self.model), 0
@@ -112,7 +101,7 @@ class Run:
                 tensors[f"optimizer.{name}/{key}"] = value.cpu()
         places = {"stream": self.stream.position(), "watch": self.watch.position()}
         kept = self.marks | places | {"step": str(self.step)}
-        write_whole(path, encode_tensors(tensors, kept))
+        write_whole(path, storage.encode_tensors(tensors, kept))
 
     def go_to(self, tensors: dict[str, Tensor], kept: dict[str, str]) -> None:
         """Stand where the run stood when it was saved.
@@ -143,7 +132,7 @@ class Run:
         return {
             "recipe": name,
             "command": command,
-            "model": configuration(self.model),
+            "model": storage.configuration(self.model),
             "training": self.recipe.training.to_dict(),
             "examples": len(self.pairs),
             **self.computed_on(),
@@ -180,7 +169,7 @@ def _beginning(
     """Return a new model and vocabulary, or those of the run that this one begins with."""
     begun = None
     if begin_with is not None:
-        begun, tokenizer = load_pretrained(begin_with)
+        begun, tokenizer = storage.load_pretrained(begin_with)
     texts = (text for pair in pairs for text in pair)
     tokenizer = tokenizer or train_tokenizer(texts, recipe.vocab_size)
     model = Transformer(recipe.config(len(tokenizer)))
@@ -189,14 +178,15 @@ def _beginning(
         same = found == model.config
         checks.require(same, f"{begin_with} holds {found}, expected the recipe's {model.config}")
         model.load_state_dict(begun.state_dict())
-    set_dropout(model, asdict(recipe.extras.dropout))
+    storage.set_dropout(model, asdict(recipe.extras.dropout))
     return model, tokenizer
 
 
-def _watch(recipe: Recipe, pairs: list[tuple[str, str]], tokenizer: Tokenizer) -> Watch:
+def _watch(
+    recipe: Recipe, pairs: list[tuple[str, str]], tokenizer: Tokenizer, max_len: int
+) -> Watch:
     """Return what looks at dev sentences, if there are any; refuse what cannot be trained."""
     corpus, patience = recipe.corpus, recipe.extras.patience
-    max_len = recipe.model["max_len"]
 
     def fits(pairs: Iterable[tuple[str, str]]) -> bool:  # one pair with its <bos> and <eos>
         sizes = ((len(tokenizer.encode(a)) + 1, len(tokenizer.encode(b)) + 2) for a, b in pairs)
@@ -218,8 +208,8 @@ def resumed_run(
     Raises ValueError when that is damaged, or of a run with other options, pairs or vocabulary.
     ``begin_with`` may be left out: the checkpoint holds the weights.
     """
-    path = folder / CHECKPOINT
-    tensors, kept = read_tensors(path)
+    path = folder / storage.CHECKPOINT
+    tensors, kept = storage.read_tensors(path)
     try:
         other = differences(Recipe.from_json(kept.get("recipe", "")), recipe)
     except ValueError as error:
@@ -228,7 +218,7 @@ def resumed_run(
     if asked and asked != begun:
         other = f"begin_with {begun!r} and not {asked!r}"
     checks.require(not other, f"{path} was begun with {other}, expected the same with --resume")
-    run = Run(recipe, machine=machine, tokenizer=Tokenizer.load(folder / TOKENIZER))
+    run = Run(recipe, machine=machine, tokenizer=Tokenizer.load(folder / storage.TOKENIZER))
     run.marks["begun_with"] = begun
     for name, mark in run.marks.items():
         good = kept.get(name) == mark
@@ -273,7 +263,7 @@ def start_run(
         with asked_to_stop() as asked:
             stopped = _fit(run, folder, log, asked)
         if stopped:
-            run.save(folder / CHECKPOINT)
+            run.save(folder / storage.CHECKPOINT)
             run.engine.wait()  # all processes end when one has left
             raise KeyboardInterrupt(f"stopped at step {run.step}; go on with --resume")
         if run.engine.rank == 0:
@@ -286,13 +276,13 @@ def _prepare(run: Run, folder: Path, header: dict[str, Any], *, resume: bool) ->
     """Write what a run needs to be resumed, whenever it may be killed; return its log."""
     if run.engine.rank > 0:
         return Path(os.devnull)
-    log = folder / LOG
+    log = folder / storage.LOG
     if resume:
         on = run.computed_on() | asdict(run.engine.machine)
         resume_log(log, header, run.step, on)
     else:
-        write_whole(folder / TOKENIZER, tokenizer_text(run.tokenizer))
-        run.save(folder / CHECKPOINT)
+        write_whole(folder / storage.TOKENIZER, storage.tokenizer_text(run.tokenizer))
+        run.save(folder / storage.CHECKPOINT)
         write_whole(log, json.dumps(header) + "\n")
     return log
 
@@ -309,7 +299,7 @@ def _fit(run: Run, folder: Path, log: Path, asked: Callable[[], bool]) -> bool:
             if ended:
                 _end_epoch(run, journal, folder)
             if ended or run.step % SAVE_EVERY == 0 or time.monotonic() - saved > SAVE_SECONDS:
-                run.save(folder / CHECKPOINT)
+                run.save(folder / storage.CHECKPOINT)
                 saved = time.monotonic()
             if ended and run.engine.any(run.watch.has_seen_enough()):
                 return False
@@ -334,8 +324,8 @@ def _finish(run: Run, folder: Path) -> None:
     """
     averaged = average_snapshots(folder, run.model, run.watch.epochs, run.recipe.extras.average)
     found = run.watch.measure(run.model, run.tokenizer)
-    with (folder / LOG).open("a", encoding="utf-8") as file:
+    with (folder / storage.LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": run.step, "averaged": averaged} | found) + "\n")
-    save_pretrained(folder, run.model.eval(), run.tokenizer, stored_as=run.recipe.stored_as)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    save_curve(folder / LOG, folder / CURVE)
+    storage.save_pretrained(folder, run.model.eval(), run.tokenizer, stored_as=run.recipe.stored_as)
+    (folder / storage.CHECKPOINT).unlink(missing_ok=True)
+    save_curve(folder / storage.LOG, folder / CURVE)
