@@ -2,17 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from reference import refuses
 from scratch.plumbing.fast.step import Dropout
+from scratch.plumbing.models import storage
 from scratch.plumbing.models.storage import load_pretrained
 from scratch.plumbing.training import chain, recipes
 from scratch.plumbing.training import run as trainer
 from scratch.plumbing.training.chain import start_chain
-from scratch.plumbing.training.changes import Changes
+from scratch.plumbing.training.log import locked
 from scratch.plumbing.training.recipes import CHAINS, RECIPES, Extras
 from scratch.plumbing.training.run import read_log
 from scratch.training import TrainingConfig
@@ -30,7 +32,6 @@ FIRST = recipes.Recipe(
         "d_ff": 24,
         "n_encoder_layers": 1,
         "n_decoder_layers": 1,
-        "dropout": 0.1,
         "max_len": 64,
         "norm": "pre",
     },
@@ -39,7 +40,6 @@ FIRST = recipes.Recipe(
 SECOND = replace(
     FIRST,
     training=replace(FIRST.training, steps=5, seed=4, schedule="linear"),
-    model=FIRST.model | {"dropout": 0.3},
     extras=Extras(Dropout(0.3)),
 )
 
@@ -62,9 +62,7 @@ def test_each_stage_begins_where_the_one_before_ended(tmp_path: Path) -> None:
     assert second["changes"]["begin_with"] == str(tmp_path / "one")
     assert second["vocabulary"] == first["vocabulary"]
     assert load_pretrained(tmp_path / "two")[0].config.dropout == 0.3
-    by_hand = trainer.start_run(
-        "two", tmp_path / "by hand", changes=Changes(begin_with=str(tmp_path / "one"))
-    )
+    by_hand = trainer.start_run("two", tmp_path / "by hand", begin_with=str(tmp_path / "one"))
     assert by_hand.step == 5
     a, b = (load_file(tmp_path / run / "model.safetensors") for run in ("two", "by hand"))
     assert all(a[name].equal(b[name]) for name in a)
@@ -111,7 +109,7 @@ def test_a_stage_that_is_under_way_goes_on_and_its_neighbours_need_not_be_there(
             )  # fmt: skip
             with pytest.raises(KeyboardInterrupt):
                 start_chain("pair", tmp_path / "died", resume=stage == "two")
-    monkeypatch.setattr(trainer, "load_pretrained", switched_off)  # the checkpoint has the weights
+    monkeypatch.setattr(storage, "load_pretrained", switched_off)  # the checkpoint has the weights
     start_chain("pair", tmp_path / "died", resume=True)
     a, b = (load_file(tmp_path / r / "two" / "model.safetensors") for r in ("whole", "died"))
     assert all(a[name].equal(b[name]) for name in a)
@@ -123,23 +121,23 @@ def test_nothing_is_resumed_where_nothing_was_begun(tmp_path: Path) -> None:
 
 
 def test_a_finished_stage_counts_if_it_is_what_is_asked_for(tmp_path: Path) -> None:
-    changes = Changes(steps=2)
-    trainer.start_run("one", tmp_path / "one", changes=changes)
+    changes: dict[str, Any] = {"steps": 2}
+    trainer.start_run("one", tmp_path / "one", **changes)
     for other, part in (
-        (Changes(), "steps 2 and not 6"),
-        (Changes(steps=3), "steps 2 and not 3"),
-        (Changes(steps=2, seed=9), "seed 3 and not 9"),
-        (Changes(steps=2, begin_with="else"), "begin_with '' and not 'else'"),
+        ({}, "steps 2 and not 6"),
+        ({"steps": 3}, "steps 2 and not 3"),
+        ({"steps": 2, "seed": 9}, "seed 3 and not 9"),
+        ({"steps": 2, "begin_with": "else"}, "begin_with '' and not 'else'"),
     ):
         refuses(
-            lambda c=other: start_chain("pair", tmp_path, resume=True, changes=c),  # type: ignore[misc]
+            lambda c=other: start_chain("pair", tmp_path, resume=True, **c),  # type: ignore[misc]
             f"{tmp_path / 'one'} has finished with {part}",
         )
         assert not (tmp_path / "two").exists()
-    assert start_chain("pair", tmp_path, resume=True, changes=changes) == tmp_path / "two"
+    assert start_chain("pair", tmp_path, resume=True, **changes) == tmp_path / "two"
     log = tmp_path / "two" / "log.jsonl"
     log.write_text(log.read_text().replace('"recipe": "two"', '"recipe": "three"', 1))
-    refuses(lambda: start_chain("pair", tmp_path, resume=True, changes=changes), "recipe 'three'")
+    refuses(lambda: start_chain("pair", tmp_path, resume=True, **changes), "recipe 'three'")
 
 
 def test_no_stage_goes_on_without_the_one_before(tmp_path: Path) -> None:
@@ -151,7 +149,7 @@ def test_no_stage_goes_on_without_the_one_before(tmp_path: Path) -> None:
 
 
 def test_a_stage_takes_the_seed_after_that_of_the_one_before(tmp_path: Path) -> None:
-    start_chain("pair", tmp_path, changes=Changes(steps=2, seed=7))
+    start_chain("pair", tmp_path, steps=2, seed=7)
     headers = [read_log(tmp_path / stage / "log.jsonl")[0] for stage in ("one", "two")]
     assert [header["training"]["seed"] for header in headers] == [7, 8]
     assert [header["changes"]["seed"] for header in headers] == [7, 8]
@@ -161,10 +159,20 @@ def test_the_chains_of_the_book_hold_together() -> None:
     for stages in CHAINS.values():
         first, *others = (RECIPES[stage] for stage in stages)
         for other in others:  # the weights and the vocabulary have to fit
-            assert other.model | {"dropout": 0} == first.model | {"dropout": 0}
+            assert other.model == first.model
             assert other.vocab_size == first.vocab_size
             # or texts would be cut, and values dropped, as in the stage before
             assert other.training.seed != first.training.seed
+
+
+def test_a_chain_is_locked_as_a_whole(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        refuses(lambda: start_chain("pair", tmp_path), str(tmp_path), "in use by another run")
+    with locked(tmp_path / "two"):
+        refuses(
+            lambda: start_chain("pair", tmp_path), f"{tmp_path / 'two'} is in use by another run"
+        )
+    assert (tmp_path / "one" / "model.safetensors").exists()
 
 
 def test_only_chains_are_known(tmp_path: Path) -> None:

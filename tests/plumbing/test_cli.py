@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -383,15 +384,20 @@ def test_a_folder_is_a_path_and_a_shipped_model_a_name(
     assert checkpoint.find_pretrained("one") == folders["shipped"]
 
 
-@pytest.mark.parametrize("name", ["missing/a.png", "a.nonsense", "a", "."])
+@pytest.mark.parametrize("name", ["missing/a.png", "a.nonsense", "a", ".", "", "b.png"])
 def test_a_picture_that_cannot_be_written_is_one_line(
     run: Run, saved: str, tmp_path: Path, name: str
 ) -> None:
-    words = ("translate", "--model", saved, "--attention", str(tmp_path / name))
-    status, out, err = run(*words, stdin=b"The man.\n")
-    assert out.count("\n") == 1  # the translation is not lost
-    refused((status, "", err), str(tmp_path), "cannot be drawn")
-    status, out, err = run(*words, stdin=b"\n")
+    """Before any line is translated."""
+    (tmp_path / "b.png").mkdir()
+    path = str(tmp_path / name) if name else ""
+    words = ("translate", "--model", saved, "--attention", path)
+    refused(run(*words, stdin=b"The man.\n"), f"--attention is {path!r}", "cannot be drawn")
+
+
+def test_a_line_without_words_has_no_picture(run: Run, saved: str, tmp_path: Path) -> None:
+    words = ("translate", "--model", saved, "--attention", str(tmp_path / "a.png"))
+    status, _, err = run(*words, stdin=b"\n")
     refused((status, "", err), "--attention")
 
 
@@ -445,6 +451,7 @@ def test_a_recipe_can_be_changed_from_the_command_line(
     assert header["training"]["seed"] == 9
     assert header["examples"] == len(PAIRS)
     assert [e["step"] for e in entries if "loss" in e] == [1, 2, 3, 4]
+    assert (header["processes"], header["threads"]) == (1, 1)
     more = ["--tsv", str(tsv), "--begin-with", str(out), "--out", str(tmp_path / "more")]
     more += ["--accumulate", "2", "--peak-rate", "0.5", "--patience", "0"]
     assert run("train", "tiny", *more)[0] == 0
@@ -480,8 +487,9 @@ def test_mistakes_of_training_are_one_line(run: Run, tmp_path: Path) -> None:
     refused(run("train", "nonsense", "--out", out), "recipe is 'nonsense'", "'grammar'")
     refused(run("train", "tiny"), "--out")
     refused(run("train", "--out", out), "recipe")
-    for threads in ("0", "-1", "x", "1.5"):
-        refused(run("train", "tiny", "--out", out, "--threads", threads), "--threads")
+    refused(run("train", "tiny", "--out", ""), "--out is ''")
+    for count in ("0", "-1", "x", "1.5", "65"):
+        refused(run("train", "tiny", "--out", out, "--processes", count), "--processes")
     (tmp_path / "file").write_text("")
     refused(run("train", "tiny", "--out", str(tmp_path / "file")), "is a file")
     status, _, err = run("train", "tiny", "--out", str(tmp_path / "file" / "run"))
@@ -651,7 +659,7 @@ def test_help_is_there(run: Run, command: str | None) -> None:
 
 
 def test_help_names_what_there_is_to_choose(run: Run) -> None:
-    from scratch.plumbing.models.quantize import STORED_AS
+    from scratch.plumbing.models.storage import STORED_AS
 
     shipping = run("ship", "--help")[1]
     assert all(kind in shipping for kind in STORED_AS)
@@ -746,24 +754,78 @@ def test_a_full_disk_is_one_line(saved: str) -> None:
     refused((done.returncode, "", done.stderr.decode()), "space")
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to a job in the background, whose children would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_no_traceback(saved: str) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "translate", "--model", saved, "--beam", "1", "--batch-size", "1"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(b"The man.\n")
-        process.stdin.flush()
-        assert process.stdout.readline().strip()  # it is up, and waits for the next line
-        os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+    """Its input never ends, so however slow the machine is, the process is at work."""
+    with subprocess.Popen(["yes", "The man."], stdout=subprocess.PIPE) as endless:
+        try:
+            with subprocess.Popen(
+                [*COMMAND, "translate", "--model", saved, "--beam", "1", "--batch-size", "1"],
+                stdin=endless.stdout,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                preexec_fn=heed_ctrl_c,
+            ) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline().strip()
+                os.kill(process.pid, signal.SIGINT)
+                _, err = process.communicate()
+        finally:
+            endless.kill()
     assert process.returncode == 130
-    assert out == b""
     assert b"Traceback" not in err
     assert b"stopped" in err
+
+
+# -- several processes
+
+
+def train_until(folder: Path, *words: str, steps: int) -> tuple[int, str]:
+    """Train with endless patience; Ctrl-C to all processes once the log has ``steps`` of them."""
+    command = [*COMMAND, "train", "en-fr-1", "--out", str(folder), "--steps", "1000000", *words]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_ctrl_c
+    ) as process:
+        log = folder / "log.jsonl"
+        while process.poll() is None:
+            if log.exists() and log.read_text().count('"loss"') >= steps:
+                os.killpg(process.pid, signal.SIGINT)
+                break
+            time.sleep(0.05)
+        _, err = process.communicate()
+    return process.returncode, err
+
+
+def test_the_command_starts_its_processes_itself(tmp_path: Path) -> None:
+    """Two of one thread each, stopped by Ctrl-C, gone on with, and stopped again."""
+    tsv, out = tmp_path / "pairs.tsv", tmp_path / "run"
+    tsv.write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS), encoding="utf-8")
+    words = ["--tsv", str(tsv), "--batch-size", "60", "--processes", "2"]
+    for more, steps in ((words, 2), ([*words, "--resume"], 6)):
+        status, err = train_until(out, *more, steps=steps)
+        assert status == 130, err
+        assert err.splitlines()[-1].startswith("scratch train: stopped at step ")
+        assert "go on with --resume" in err
+        assert "Traceback" not in err
+    header, *entries = (json.loads(line) for line in (out / "log.jsonl").open())
+    assert (header["processes"], header["threads"]) == (2, 1)
+    assert header["command"].endswith("--processes 2")
+    assert header["extras"]["dropout"] == header["model"]["dropout"]
+    steps = [entry["step"] for entry in entries if "loss" in entry]
+    assert steps == list(range(1, len(steps) + 1))
+    (resumed,) = [entry["resumed"] for entry in entries if "resumed" in entry]
+    assert (resumed["processes"], resumed["threads"]) == (2, 1)
+
+
+def test_what_several_processes_refuse_is_one_line(tmp_path: Path) -> None:
+    words = [*COMMAND, "train", "en-fr-1", "--out", str(tmp_path / "run"), "--tsv", "none"]
+    done = subprocess.run([*words, "--processes", "2"], capture_output=True, text=True)
+    refused((done.returncode, done.stdout, done.stderr), "none")
+    assert not (tmp_path / "run").exists()
 
 
 def test_ctrl_c_says_what_the_command_has_to_say(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

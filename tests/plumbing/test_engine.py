@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from scratch.datasets import collate, encode_pairs
 from scratch.plumbing.fast.step import Dropout, FastLoss
+from scratch.plumbing.models.storage import read_tensors
 from scratch.plumbing.training import run as trainer
 from scratch.plumbing.training.engine import Engine, Machine
 from scratch.plumbing.training.recipes import RECIPES, Extras, Recipe
 from scratch.plumbing.training.run import Run, read_log, start_run
-from scratch.plumbing.training.state import read_state
 from scratch.training import TrainingConfig, make_optimizer, train_step
 from small import PAIRS, model, tokenizer
 
@@ -31,7 +31,7 @@ SHARED = Recipe(
     corpus="shared",
     vocab_size=300,
     training=TrainingConfig(steps=9, max_tokens=90, warmup_steps=5, accumulate=2, seed=3),
-    model={**SIZES, "dropout": 0.1, "max_len": 64, "norm": "pre"},
+    model={**SIZES, "max_len": 64, "norm": "pre"},
     extras=Extras(Dropout(0.2), bpe_dropout=0.1, average=2),
 )
 
@@ -83,7 +83,7 @@ def in_each_process(folder: Path) -> None:
 
 def stop_one_process(folder: Path) -> None:
     """Ask the process that does not write to stop, as torchrun would; the other saves slowly."""
-    steps, save = Run.steps, trainer.save_state
+    steps, save = Run.steps, trainer.write_whole
 
     def some(self: Run, *ready: Any) -> Iterator[Any]:
         for record in steps(self, *ready):
@@ -91,16 +91,16 @@ def stop_one_process(folder: Path) -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield record
 
-    def slow(*what: Any) -> None:
-        time.sleep(0.5)
-        save(*what)
+    def slow(path: Path, content: bytes | str) -> None:
+        time.sleep(0.5 if path.name == "checkpoint.safetensors" else 0)
+        save(path, content)
 
-    Run.steps, trainer.save_state = some, slow  # type: ignore[method-assign]
+    Run.steps, trainer.write_whole = some, slow  # type: ignore[method-assign,attr-defined]
     try:
         start_run("shared", folder)
     finally:
-        Run.steps, trainer.save_state = steps, save  # type: ignore[method-assign]
-        _, kept = read_state(folder / "checkpoint.safetensors")
+        Run.steps, trainer.write_whole = steps, save  # type: ignore[method-assign,attr-defined]
+        _, kept = read_tensors(folder / "checkpoint.safetensors")
         assert kept["step"] == "1", "this process has left before the save"
 
 

@@ -1,9 +1,8 @@
 """The first translator: trained here from nothing, and the one that ships with the book."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
-import torch
 
 from scratch.alignment import (
     Links,
@@ -23,6 +22,8 @@ from scratch.plumbing.training.run import Run
 from scratch.splits import Splits
 from scratch.translation import Translator
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
@@ -30,15 +31,12 @@ def splits() -> Splits:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Iterator[Translator]:
-    """The recipe run from nothing on two threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+def trained(one_thread: None) -> Translator:
+    """The recipe run from nothing, on the one thread that its command computes on."""
     run = Run(RECIPES["grammar"])
     for _ in run.steps():
         pass
-    yield Translator(run.model, run.tokenizer)
-    torch.set_num_threads(threads)
+    return Translator(run.model, run.tokenizer)
 
 
 @pytest.fixture(scope="module", params=["trained here", "shipped"])

@@ -1,6 +1,5 @@
 """The log and the bar: what they count from, and what they say after a resume."""
 
-import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from reference import refuses
+from scratch.plumbing.files import read_log
 from scratch.plumbing.training import log as journal
-from scratch.plumbing.training.log import Journal, begin_log, progress_bar, read_log, resume_log
+from scratch.plumbing.training.log import Journal, resume_log
 from scratch.training import StepRecord
 
 
@@ -26,18 +26,19 @@ def record(step: int, tokens: int = 100) -> StepRecord:
     return StepRecord(step, 1, float(step), 1e-3, 0.5, tokens)
 
 
-def begin(done: int, every: int = 1, untold: list[float] | None = None) -> Journal:
-    bar = progress_bar(1_000, done)
-    return Journal(io.StringIO(), bar, last=1_000, every=every, untold=untold or [])
+def begin(log: Path, done: int) -> Journal:
+    return Journal(log, 1_000, done)
 
 
 def lines(j: Journal) -> list[dict[str, float]]:
-    return [json.loads(line) for line in j.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    return [json.loads(line) for line in Path(j.file.name).read_text().splitlines()]
 
 
 @pytest.mark.parametrize("done", [0, 600])
-def test_clock_and_bar_start_with_the_first_batch(done: int, now: SimpleNamespace) -> None:
-    j = begin(done)
+def test_clock_and_bar_start_with_the_first_batch(
+    done: int, now: SimpleNamespace, tmp_path: Path
+) -> None:
+    j = begin(tmp_path / "log", done)
     now.time += 30  # texts are read and cut
     j.start()
     for step, seconds in ((1, 1), (2, 2), (3, 3)):
@@ -49,8 +50,8 @@ def test_clock_and_bar_start_with_the_first_batch(done: int, now: SimpleNamespac
     assert "tokens_per_s=50" in str(j.bar)
 
 
-def test_the_speed_is_that_of_the_recent_steps(now: SimpleNamespace) -> None:
-    j = begin(0)
+def test_the_speed_is_that_of_the_recent_steps(now: SimpleNamespace, tmp_path: Path) -> None:
+    j = begin(tmp_path / "log", 0)
     j.start()
     for step in range(1, 101):
         now.time += 10
@@ -62,19 +63,18 @@ def test_the_speed_is_that_of_the_recent_steps(now: SimpleNamespace) -> None:
     assert j.speed() == "100"
 
 
-def test_every_so_many_steps_have_one_line_and_the_bar_moves_at_each(now: SimpleNamespace) -> None:
-    j = begin(38, every=20, untold=[37.0, 38.0])  # what was told no more before a resume
+def test_every_step_has_a_line_and_moves_the_bar(now: SimpleNamespace, tmp_path: Path) -> None:
+    j = begin(tmp_path / "log", 38)
     j.start()
     for step in range(39, 62):
         j.write(record(step))
         assert j.bar.n == step
-    assert [(line["step"], line["loss"]) for line in lines(j)] == [(40, 38.5), (60, 50.5)]
-    assert j.untold == [61.0]
+    assert [(line["step"], line["loss"]) for line in lines(j)] == [(n, n) for n in range(39, 62)]
 
 
 def test_a_log_goes_on_where_the_checkpoint_stood(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    begin_log(log, {"recipe": "x"})
+    log.write_text('{"recipe": "x"}\n')
     steps = [{"step": n, "loss": 1.0} for n in range(1, 6)]
     with log.open("a") as file:
         end = {"step": 3, "averaged": 2, "dev_bleu": {}}  # it was ended, and its model not saved

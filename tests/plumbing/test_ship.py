@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,15 @@ from reference import refuses
 from scratch.plumbing import cli
 from scratch.plumbing.data.everyday import EverydaySentence
 from scratch.plumbing.fast.step import Dropout
+from scratch.plumbing.files import read_log
 from scratch.plumbing.models import storage as checkpoint
-from scratch.plumbing.models.card import CARD, _cells, _commands, card_text
-from scratch.plumbing.models.quantize import dequantize_rows, quantize_rows
+from scratch.plumbing.models.card import CARD, _stage, card_text, seconds_of
 from scratch.plumbing.models.ship import read_stages, ship, shorten_log
-from scratch.plumbing.models.storage import load_pretrained
+from scratch.plumbing.models.storage import dequantize_rows, load_pretrained, quantize_rows
 from scratch.plumbing.scoring import evaluation
 from scratch.plumbing.training import recipes
 from scratch.plumbing.training import run as trainer
-from scratch.plumbing.training.chain import start_chain
-from scratch.plumbing.training.changes import Changes
-from scratch.plumbing.training.header import misfit
-from scratch.plumbing.training.log import read_log, seconds_of
+from scratch.plumbing.training.chain import misfit, start_chain
 from scratch.plumbing.training.recipes import CHAINS, RECIPES, Extras
 from scratch.training import TrainingConfig
 from small import PAIRS
@@ -37,7 +35,7 @@ FIRST = recipes.Recipe(
     training=TrainingConfig(steps=26, max_tokens=80, warmup_steps=2, seed=3),
     model={"d_model": 16, "n_heads": 2, "d_ff": 24, "n_encoder_layers": 1, "n_decoder_layers": 1,
            "max_len": 64, "norm": "pre"},
-    extras=Extras(Dropout(0.1), bpe_dropout=0.1),
+    extras=Extras(Dropout(0.1, hidden=0.25), bpe_dropout=0.1),
 )  # fmt: skip
 SECOND = replace(FIRST, training=replace(FIRST.training, steps=5, seed=4))
 
@@ -89,7 +87,8 @@ def test_a_chain_of_runs_is_shipped(runs: Path, shelf: Path) -> None:
     card = (folder / CARD).read_text()
     for part in (
         "# Model card: en-fr", "an abacus", "int8", "in 2 stages", "Not measured yet",
-        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |", "| 0.1 | 0.1 | 3 |",
+        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |",
+        "| 0.1, hidden 0.25 | 0.1 | 3 |",
         "python -m scratch train pair --out runs\n", "evaluate --model en-fr --set all --record",
         f"{sum(p.numel() for p in trained.parameters()):,} parameters", "8 pairs", "tatoeba ",
     ):  # fmt: skip
@@ -212,69 +211,81 @@ def test_the_card_tells_the_score_of_the_averaged_weights(runs: Path, shelf: Pat
 def test_the_card_says_on_what_a_run_went_on(runs: Path) -> None:
     header, *entries = read_log(runs / "one" / "log.jsonl")
     resumed = [{"step": 3, "resumed": {"processes": n, "threads": 2}} for n in (1, 4, 4)]
-    cells = _cells([header | {"processes": 2, "threads": 1}, *resumed, *entries])
-    assert "2 × 1, then 1 × 2, then 4 × 2" in cells
+    row = _stage(1, "one", [header | {"processes": 2, "threads": 1}, *resumed, *entries])
+    assert "| 2 × 1, then 1 × 2, then 4 × 2 |" in row
+
+
+def test_the_card_has_the_commands_as_they_were_typed(runs: Path, shelf: Path) -> None:
+    folder, _ = ship([runs / "one", runs / "two"], "en-fr")
+    card = (folder / CARD).read_text()
+    assert card.count("python -m scratch train") == 2  # of both stages one, and what it offers now
+    assert "\n```\npython -m scratch train pair --out runs\n```\n" in card
+
+
+DAMAGED: list[dict[str, Any]] = [
+    {"training": 5}, {"training": {}}, {"extras": None}, {"extras": {"dropout": []}},
+    {"examples": "many"}, {"data": 5}, {"changes": 5}, {"changes": {"begin_with": 5}},
+    {"processes": None}, {"parameters": []}, {"command": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_log_is_refused_before_anything_is_written(
+    wrong: dict[str, Any], runs: Path, shelf: Path, tmp_path: Path
+) -> None:
+    header, *entries = read_log(runs / "one" / "log.jsonl")
+    shutil.copytree(runs / "one", tmp_path / "one")
+    ship([runs / "one"], "en-fr")
+    before = {p: p.read_bytes() for p in shelf.rglob("*") if p.is_file()}
+    damaged = [{k: v for k, v in (header | wrong).items() if v is not None}, *entries]
+    log = tmp_path / "one" / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in damaged))
+    refuses(lambda: ship([tmp_path / "one"], "en-fr"))
+    refuses(lambda: ship([tmp_path / "one"], "new"))
+    assert {p: p.read_bytes() for p in shelf.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize(
-    ("changes", "machine", "expected"),
-    [
-        (({}, {}), {}, "python -m scratch train pair --out _build/runs --threads 2"),
-        (({"seed": 5, "steps": 9}, {"seed": 6, "steps": 9}), {}, "--threads 2 --steps 9 --seed 5"),
-        (({"tsv": "a b"}, {"tsv": "a b"}), {}, "--threads 2 --tsv 'a b'"),
-        (({"steps": 9}, {}), {}, None),
-        (({"seed": 5}, {"seed": 5}), {}, None),
-        (({}, {}), {"threads": 1}, None),
-        (({}, {}), {"processes": 3}, None),
-    ],
-)
-def test_the_one_command_of_a_chain_does_what_its_stages_did(
-    changes: tuple[dict[str, Any], ...],
-    machine: dict[str, Any],
-    expected: str | None,
-    monkeypatch: pytest.MonkeyPatch,
+    "line", ["5", "[]", "[" * 100_000, '{"step": "x", "seconds": "y"}', '{"step": 1, "resumed": 5}',
+             '{"step": 1, "dev_bleu": 5}', '{"step": 1, "dev_bleu": {"a": "b"}}'], ids=range(7)
+)  # fmt: skip
+def test_a_damaged_line_of_a_log_is_refused(
+    line: str, runs: Path, shelf: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(CHAINS, "pair", ("one", "two"))
-    first, second = (
-        {"recipe": name, "command": name, "threads": 2, "changes": made | {"begin_with": begun}}
-        for name, made, begun in zip(("one", "two"), changes, (None, "runs/one"), strict=True)
-    )
-    found = _commands([[first], [second | machine]])
-    assert "\none\ntwo\n" in found
-    if expected is None:
-        assert "one command" not in found
-    else:
-        assert found.splitlines()[-2].endswith(expected)
-    gpu = {"processes": 2, "computed_on": {"device": "cuda", "bf16": True, "compile": False}}
-    words = "torchrun --nproc-per-node 2 -m scratch train pair --out _build/runs --threads 2"
-    if expected and not any(changes):
-        found = _commands([[first | gpu], [second | gpu]])
-        assert f"\n{words} --device cuda --bf16\n" in found
+    shutil.copytree(runs / "one", tmp_path / "one")
+    with (tmp_path / "one" / "log.jsonl").open("a") as log:
+        log.write(line + "\n")
+    refuses(lambda: ship([tmp_path / "one"], "en-fr"))
+    assert not shelf.exists()
 
 
 def test_a_header_fits_its_recipe_or_says_where_not(runs: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(RECIPES, "one", FIRST)
     header = read_log(runs / "one" / "log.jsonl")[0]
-    assert misfit(header, "one", Changes()) == ""
+    assert misfit(header, "one") == ""
     for part, changed, said in (
         ("training", {"peak_rate": 0.5}, "peak_rate 0.5 and not 0.001"),
         ("model", {"d_ff": 25}, "d_ff 25 and not 24"),
         ("extras", {"average": 4}, "average 4 and not 1"),
-        ("extras", {"dropout": {"residual": 0.2}}, "residual 0.2 and not 0.1"),
+        (
+            "extras",
+            {"dropout": {"residual": 0.2}},
+            "residual 0.2 and not 0.1, hidden 0.0 and not 0.25",
+        ),
         ("data", {"tatoeba/fra.txt": "0"}, "corpus 'of other files' and not 'pairs'"),
         ("changes", {"begin_with": "a/b"}, ""),
     ):
         other = header | {part: header[part] | changed}
-        assert misfit(other, "one", Changes()) == said
-    assert misfit(header, "one", Changes(seed=8)) == "seed 3 and not 8"
-    assert misfit(header, "two", Changes()) == "recipe 'one' and not 'two'"
-    assert misfit(header, "one", Changes(begin_with="a/b")) == "begin_with '' and not 'b'"
+        assert misfit(other, "one") == said
+    assert misfit(header, "one", seed=8) == "seed 3 and not 8"
+    assert misfit(header, "two") == "recipe 'one' and not 'two'"
+    assert misfit(header, "one", "a/b") == "begin_with '' and not 'b'"
 
 
 @pytest.mark.parametrize("log", sorted(checkpoint.PRETRAINED.glob("*/log-*.jsonl")), ids=str)
 def test_the_logs_of_shipped_models_fit_the_recipes(log: Path) -> None:
     header = read_log(log)[0]
-    assert misfit(header, header["recipe"], Changes(**header["changes"])) == ""
+    assert misfit(header, header["recipe"], **header["changes"]) == ""
 
 
 def test_the_command_line_ships_and_records_the_scores(

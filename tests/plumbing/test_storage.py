@@ -1,19 +1,45 @@
-"""A model on disk: it comes back as it was, or is refused in one sentence; nothing is unpickled."""
+"""A model on disk: it comes back as it was, or is refused in one sentence; nothing is unpickled.
+
+Weights in fewer bytes: no weight is off by more than promised, and damage is refused.
+"""
 
 import hashlib
 import json
 import os
 import pickle
+import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from reference import refuses
+from disk import FULL, full_disk
+from reference import quick, refuses
+from scratch.attention import MultiHeadAttention
+from scratch.feedforward import FeedForward
 from scratch.plumbing.models import storage as checkpoint
-from scratch.plumbing.models.quantize import dequantize_rows, quantize_rows
-from scratch.plumbing.models.storage import load_pretrained, save_pretrained
+from scratch.plumbing.models.storage import (
+    STORED_AS,
+    configuration,
+    dequantize_rows,
+    encode_tensors,
+    load_pretrained,
+    pack,
+    quantize_rows,
+    read_tensors,
+    save_pretrained,
+    set_dropout,
+    storage_loss,
+    unpack,
+)
+from scratch.residual import Residual
 from scratch.tokens import train_tokenizer
 from scratch.transformer import Transformer
 from small import PAIRS, model, tokenizer
@@ -172,18 +198,13 @@ def test_saving_again_replaces(folder: Path) -> None:
     assert torch.equal(logits(load_pretrained(folder)[0]), logits(other))
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_full_disk_leaves_the_old_model_whole(folder: Path, name: str) -> None:
-    """The unfinished file is one that the system refuses to write: nothing here is pretended."""
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    before = (folder / name).read_bytes()
-    (folder / f"{name}.part").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as caught:
-        save_pretrained(folder, book_model(seed=5), tokenizer())
-    assert name in str(caught.value)
-    assert (folder / name).read_bytes() == before
-    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
+def test_a_full_disk_leaves_the_old_model_whole(folder: Path) -> None:
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    for room in (0, 2_000):  # for nothing, and for the configuration alone
+        with full_disk(room), pytest.raises(OSError, match=FULL) as caught:
+            save_pretrained(folder, book_model(), tokenizer())
+        assert any(name in str(caught.value) for name in FILES)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert logits(load_pretrained(folder)[0]).shape == (1, 2, len(tokenizer()))
 
 
@@ -193,8 +214,11 @@ def test_the_files_are_what_the_libraries_write_and_others_can_read_them(
     tokenizer().save(tmp_path / "tokenizer.json")
     assert (folder / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
     save_file(dict(book_model().named_parameters()), tmp_path / "a.safetensors")
-    weights = (folder / "model.safetensors").read_bytes()
-    assert weights == (tmp_path / "a.safetensors").read_bytes()
+    ours, theirs = (load_file(f) for f in (folder / FILES[2], tmp_path / "a.safetensors"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    shutil.copyfile(tmp_path / "a.safetensors", folder / FILES[2])  # which knows no digest
+    assert torch.equal(logits(load_pretrained(folder)[0]), logits(book_model()))
     modes = {path.stat().st_mode for path in (*folder.iterdir(), tmp_path / "tokenizer.json")}
     assert len(modes) == 1  # that of any other file
 
@@ -298,3 +322,226 @@ def test_a_shipped_model_is_found_by_its_name(
     monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "shipped")
     save_pretrained(tmp_path / "shipped" / "one", book_model(), tokenizer())
     assert torch.equal(logits(load_pretrained("one")[0]), logits(book_model()))
+
+
+# -- what is not as it was written
+
+
+def test_a_file_of_tensors_is_known_again(tmp_path: Path) -> None:
+    """Not one bit of it can change without a word."""
+    path, draw = tmp_path / "a.safetensors", random.Random(0)
+    tensors = {
+        "b": torch.arange(6.0).view(2, 3), "a": torch.tensor([1, 2], dtype=torch.int8),
+        "step": torch.tensor(3.0), "c": torch.ones(3, dtype=torch.bfloat16), "d": torch.ones(0, 2),
+    }  # fmt: skip
+    content = encode_tensors(tensors, {"step": "3", "seed": "1"})
+    path.write_bytes(content)
+    found, kept = read_tensors(path)
+    assert kept == {"step": "3", "seed": "1"}
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    numbers = range(8 + int.from_bytes(content[:8], "little"), len(content))
+    assert len(numbers) == 24 + 2 + 4 + 6
+    places = [(at, 1 << draw.randrange(8)) for at in numbers]
+    places += [(content.index(b'"step":"3"') + 8, 1), (content.index(b'"seed":"1"') + 8, 2)]
+    places += [(content.index(b'"shape":[2,3]') + 9, 1), (content.index(b'"shape":[2,3]') + 11, 1)]
+    for at, bit in places:
+        path.write_bytes(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :])
+        refuses(lambda: read_tensors(path), str(path))
+    path.write_bytes(content.replace(b'"a":{', b'"e":{'))
+    refuses(lambda: read_tensors(path), str(path), "damaged")
+
+
+@pytest.mark.parametrize("stored_as", STORED_AS)
+def test_a_weight_that_was_changed_on_the_disk_is_noticed(tmp_path: Path, stored_as: str) -> None:
+    save_pretrained(tmp_path, book_model(), tokenizer(), stored_as=stored_as)
+    path = tmp_path / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-300] ^= 1
+    path.write_bytes(content)
+    refuses(lambda: load_pretrained(tmp_path), "model.safetensors is damaged", "SHA-256")
+
+
+@pytest.mark.parametrize("name", ["en-fr", "grammar-en-fr"])
+def test_a_shipped_weight_that_was_changed_is_noticed(tmp_path: Path, name: str) -> None:
+    """Weights older than the digest inside have one in the file beside them."""
+    folder = tmp_path / name
+    shutil.copytree(checkpoint.PRETRAINED / name, folder)
+    load_pretrained(folder)
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-300] ^= 1
+    path.write_bytes(content)
+    refuses(lambda: load_pretrained(folder), "model.safetensors is damaged", "shipped.json")
+    (folder / "shipped.json").write_text("5")
+    refuses(lambda: load_pretrained(folder), "shipped.json", "object")
+
+
+@pytest.mark.parametrize("name", ["pad_id", "bos_id", "eos_id"])
+def test_special_tokens_are_those_of_the_vocabulary(folder: Path, name: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 5}))
+    refuses(lambda: load_pretrained(folder), "config.json", f"{name} 5", "expected")
+
+
+# -- dropout
+
+
+def test_a_configuration_says_where_its_model_drops_values(folder: Path) -> None:
+    m = book_model()
+    assert configuration(m) == m.config.to_dict()
+    places = {"residual": 0.1, "attention": 0.0, "hidden": 0.25}
+    set_dropout(m, places)
+    assert configuration(m) == m.config.to_dict() | {"dropout": places}
+    save_pretrained(folder, m, tokenizer())
+    assert json.loads((folder / "config.json").read_text())["dropout"] == places
+    again, _ = load_pretrained(folder)
+    assert again.config == m.config
+    assert configuration(again) == configuration(m)
+    for module in again.modules():
+        if isinstance(module, MultiHeadAttention):
+            assert module.dropout == 0.0
+        elif isinstance(module, FeedForward):
+            assert module.dropout.p == 0.25
+        elif isinstance(module, Residual):
+            assert module.dropout.p == 0.1
+    assert torch.equal(logits(again), logits(m))
+
+
+@pytest.mark.parametrize(
+    "dropout",
+    ["0.1", None, [0.1], 1.5, {}, {"residual": 0.1}, {"residual": 0.1, "attention": 0, "else": 0},
+     {"residual": 0.1, "attention": 0.0, "hidden": 2.0},
+     {"residual": 0.1, "attention": 0.0, "hidden": 0.0, "more": 0.0}],
+    ids=range(9),
+)  # fmt: skip
+def test_a_dropout_that_is_none_is_refused(folder: Path, dropout: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dropout": dropout}))
+    refuses(lambda: load_pretrained(folder), "config.json")
+
+
+# -- weights in fewer bytes
+
+
+def test_quantised_by_hand() -> None:
+    matrix = torch.tensor([[1.27, -0.634, 0.0], [0.0, 0.0, 0.0], [-254.0, 1.0, 3.0]])
+    whole, scale = quantize_rows(matrix)
+    assert whole.dtype == torch.int8
+    assert whole.tolist() == [[127, -63, 0], [0, 0, 0], [-127, 0, 2]]  # halves go to even numbers
+    torch.testing.assert_close(scale, torch.tensor([0.01, 1.0, 2.0]))
+    expected = torch.tensor([[1.27, -0.63, 0.0], [0.0, 0.0, 0.0], [-254.0, 0.0, 4.0]])
+    torch.testing.assert_close(dequantize_rows(whole, scale), expected)
+
+
+@given(seed=st.integers(0, 2**31), exponent=st.integers(-44, 37))
+@quick
+def test_no_weight_is_off_by_more_than_half_a_step(seed: int, exponent: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(5, 7, generator=generator) * 10.0**exponent
+    matrix[1] = 0.0
+    whole, scale = quantize_rows(matrix)
+    again = dequantize_rows(whole, scale)
+    # half a step, and the float32 roundings of a quotient and a product
+    half_steps = (again.double() - matrix.double()).abs() / scale.double()[:, None]
+    assert half_steps.max() <= 0.5 + 1e-4
+    assert torch.isfinite(again).all()
+    assert whole.min() >= -127
+    assert (scale > 0).all()
+    assert not again[1].any()
+
+
+def test_numpy_computes_the_same_weights_to_the_bit() -> None:
+    """What ONNX's DequantizeLinear says: (x - zero point) * scale, in float32."""
+    whole, scale = quantize_rows(torch.randn(40, 30, generator=torch.Generator().manual_seed(1)))
+    expected = (whole.numpy().astype(np.float32) - np.float32(0)) * scale.numpy()[:, None]
+    assert expected.dtype == np.float32
+    assert np.array_equal(dequantize_rows(whole, scale).numpy(), expected)
+
+
+def weights() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return {
+        "a.weight": torch.randn(6, 4, generator=generator),
+        "a.bias": torch.randn(6, generator=generator),
+        "norm.scale": torch.randn(4, generator=generator),
+    }
+
+
+def test_matrices_become_int8_and_vectors_stay() -> None:
+    packed = pack(weights(), "int8")
+    assert {name: (str(t.dtype), tuple(t.shape)) for name, t in packed.items()} == {
+        "a.weight": ("torch.int8", (6, 4)),
+        "a.weight.scale": ("torch.float32", (6,)),
+        "a.bias": ("torch.float32", (6,)),
+        "norm.scale": ("torch.float32", (4,)),  # a layer norm's, nothing's row scale
+    }
+    again = unpack(packed)
+    assert list(again) == list(weights())
+    assert torch.equal(again["norm.scale"], weights()["norm.scale"])
+    assert torch.equal(again["a.weight"], dequantize_rows(*quantize_rows(weights()["a.weight"])))
+    # what has been stored once is stored again without a further loss
+    assert torch.equal(unpack(pack(again, "int8"))["a.weight"], again["a.weight"])
+
+
+def test_what_storing_loses_is_measured() -> None:
+    found = {kind: storage_loss(weights(), kind) for kind in STORED_AS}
+    assert found["float32"].worst == found["float32"].overall == 0.0
+    assert 0 < found["float16"].worst <= 2**-11
+    assert 2**-11 < found["bfloat16"].worst <= 2**-8
+    assert 1e-3 < found["int8"].worst <= 0.5 / 127 + 1e-6
+    one = {"w": torch.tensor([[127.0, 0.25], [3.0, 4.0]])}
+    assert storage_loss(one, "int8").worst == pytest.approx(0.25 / 127)
+    four = torch.tensor(4.0 / 127)
+    error = (0.25**2 + (95 * four - 3.0) ** 2) ** 0.5
+    length = (127.0**2 + 0.25**2 + 25) ** 0.5
+    assert storage_loss(one, "int8").overall == pytest.approx(float(error / length), rel=1e-4)
+
+
+def change(name: str, made: Callable[[Tensor], Tensor | None]) -> dict[str, Tensor]:
+    packed = pack(weights(), "int8")
+    new = made(packed.pop(name))
+    return packed if new is None else packed | {name: new}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda s: None,
+        lambda s: s[:-1],
+        lambda s: s[:, None],
+        lambda s: s * float("nan"),
+        lambda s: s * float("inf"),
+        lambda s: s.index_fill(0, torch.tensor([2]), 0.0),
+        lambda s: -s,
+        lambda s: s.to(torch.int32),
+    ],
+    ids=range(8),
+)
+def test_a_damaged_scale_is_refused(made: Callable[[Tensor], Tensor | None]) -> None:
+    refuses(lambda: unpack(change("a.weight.scale", made)), "a.weight.scale")
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("a.weight", lambda w: w[None]),
+        ("a.weight", lambda w: w.to(torch.int32)),
+        ("a.bias", lambda b: b * float("nan")),
+        ("a.bias", lambda b: b.to(torch.int8)),
+        ("a.bias", lambda b: b.double()),
+    ],
+    ids=range(5),
+)
+def test_a_damaged_weight_is_refused(name: str, made: Callable[[Tensor], Tensor]) -> None:
+    refuses(lambda: unpack(change(name, made)), name)
+
+
+def test_what_cannot_be_stored_is_refused() -> None:
+    refuses(lambda: pack(weights(), "int4"), "stored_as is 'int4'")
+    large = {"w": torch.full((2, 2), 1e5)}
+    refuses(lambda: pack(large, "float16"), "w holds", "float16")
+    assert pack(large, "bfloat16")["w"].isfinite().all()
+    for kind in STORED_AS:
+        for bad in (float("nan"), float("inf")):
+            refuses(lambda k=kind, b=bad: pack({"w": torch.tensor([[b, 1.0]])}, k), "w")  # type: ignore[misc]

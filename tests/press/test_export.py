@@ -23,8 +23,7 @@ from press.book import PressError
 from press.playground.export import export, size_note, stored_weights, write_graphs
 from press.site.serve import server
 from scratch.plumbing.cli import DEFAULT_MODEL
-from scratch.plumbing.models.quantize import pack, unpack
-from scratch.plumbing.models.storage import PRETRAINED, load_pretrained
+from scratch.plumbing.models.storage import PRETRAINED, load_pretrained, pack, unpack
 from scratch.transformer import (
     AttentionMaps,
     DecoderState,

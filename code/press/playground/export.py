@@ -21,8 +21,7 @@ from press.book import PressError
 from press.playground.graphs import decoder_graph, encoder_graph
 from press.playground.onnx_writer import Weights
 from press.site.serve import transferred
-from scratch.plumbing.models.quantize import SCALE
-from scratch.plumbing.models.storage import find_pretrained, load_pretrained
+from scratch.plumbing.models.storage import SCALE, find_pretrained, load_pretrained
 from scratch.transformer import Transformer
 
 WEIGHTS = "weights.bin"

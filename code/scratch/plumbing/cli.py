@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from scratch.plumbing.defaults import BEAM_SIZE, LENGTH_PENALTY
+
 __all__ = ["main"]
 
 DEFAULT_MODEL = "en-fr"
+CHANGES = ("tsv", "batch_size", "steps", "seed", "patience", "accumulate", "peak_rate")
 LARGEST_BATCH = 4_096  # lines: more gain no time and would take all memory
 MODEL_HELP = "a shipped model by its name, or a folder by its path, ./NAME where both exist"
 
@@ -91,7 +94,9 @@ def _add_train(commands: Any) -> None:
     c.add_argument("recipe", help=f"grammar; {stages}")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
-    c.add_argument("--threads", type=int, default=2, metavar="N", help="(%(default)s)")
+    c.add_argument(
+        "--processes", type=int, metavar="N", help="share the work (2 for en-fr, 1 for grammar)"
+    )
     c.add_argument("--tsv", metavar="FILE", help="train on a file of two columns instead")
     c.add_argument("--begin-with", metavar="DIR", help="begin with a finished run's weights")
     c.add_argument("--batch-size", type=int, metavar="N", help="tokens in a batch")
@@ -121,8 +126,12 @@ def _add_evaluate(commands: Any) -> None:
     c.add_argument("--split", help="the same, by Multi30k's own name: val or test_2016_flickr")
     c.add_argument("--source", metavar="FILE", help="another test set, a sentence a line")
     c.add_argument("--references", nargs="+", metavar="FILE", help="and its translations")
-    c.add_argument("--beam", type=int, default=5, metavar="N", help="beam size (%(default)s)")
-    c.add_argument("--length-penalty", type=float, default=0.6, metavar="A", help="(%(default)s)")
+    c.add_argument(
+        "--beam", type=int, default=BEAM_SIZE, metavar="N", help="beam size (%(default)s)"
+    )
+    c.add_argument(
+        "--length-penalty", type=float, default=LENGTH_PENALTY, metavar="A", help="(%(default)s)"
+    )
     c.add_argument("--out", metavar="FILE", help="write the translations here, one per line")
     c.add_argument("--json", metavar="FILE", help="write the scores here")
     c.add_argument(
@@ -150,8 +159,8 @@ def _add_ship(commands: Any) -> None:
 def _add_translate(commands: Any) -> None:
     c = commands.add_parser("translate", help="English lines on stdin, French lines on stdout")
     c.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} (%(default)s)")
-    c.add_argument("--beam", type=int, metavar="N", help="beam size (5)")
-    c.add_argument("--length-penalty", type=float, metavar="A", help="(0.6)")
+    c.add_argument("--beam", type=int, metavar="N", help=f"beam size ({BEAM_SIZE})")
+    c.add_argument("--length-penalty", type=float, metavar="A", help=f"({LENGTH_PENALTY})")
     c.add_argument("--sample", action="store_true", help="draw the words instead of searching")
     c.add_argument("--temperature", type=float, metavar="T", help="of --sample (1.0)")
     c.add_argument("--seed", type=int, metavar="N", help="of --sample (0)")
@@ -174,18 +183,34 @@ def _translate(arguments: argparse.Namespace) -> None:
     a, settings = arguments, _search_settings(arguments)
     if sys.stdin is None:
         raise ValueError("standard input is closed, expected English lines on it")
+    if a.attention is not None:
+        _check_picture(a.attention)
     translator = Translator.from_pretrained(a.model, device=a.device)
     at_a_time = lines_at_a_time(a.batch_size, sys.stdin.isatty())
     first = None
     lines = input_lines(sys.stdin.buffer)
-    for number, (line, found) in enumerate(translated(translator, lines, at_a_time, **settings)):
+    done = translated(translator, lines, at_a_time, model=a.model, **settings)
+    for number, (line, found) in enumerate(done):
         print(" ".join(found.text.split()))  # one line out for each line in, whatever it is
         if (number + 1) % at_a_time == 0:
             sys.stdout.flush()
         if first is None and translator.tokenizer.normalise(line):
             first = line  # the first to throw dice, and again the first when it is drawn
-    if a.attention:
+    if a.attention is not None:
         _draw(translator, first or "", settings, Path(a.attention))
+
+
+def _check_picture(name: str) -> None:
+    """Refuse what no picture can be written to, before any line is translated."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path, kinds = Path(name), FigureCanvasBase.get_supported_filetypes()
+    good = path.suffix[1:].lower() in kinds and not path.is_dir()
+    if not good or not os.access(path.parent, os.W_OK):
+        raise ValueError(
+            f"--attention is {name!r}, which cannot be drawn, expected a file in a folder that "
+            "exists, with a name that ends in .png or .svg"
+        )
 
 
 def _draw(translator: Any, line: str, settings: dict[str, Any], path: Path) -> None:
@@ -212,7 +237,8 @@ def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, value in (search if a.sample else sampling).items():
         given = f"{name} is {value} {'with' if a.sample else 'without'} --sample"
         checks.require(value is None, f"{given}, expected {name} to be left out")
-    a.beam, a.length_penalty = _given(a.beam, 5), _given(a.length_penalty, 0.6)
+    a.beam = _given(a.beam, BEAM_SIZE)
+    a.length_penalty = _given(a.length_penalty, LENGTH_PENALTY)
     _check_search(a)
     settings = {"batch_size": a.batch_size}
     if not a.sample:
@@ -236,34 +262,39 @@ def _check_search(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    import torch
+    from functools import partial
 
     from scratch.plumbing import checks
     from scratch.plumbing.training.chain import start_chain
-    from scratch.plumbing.training.changes import Changes
-    from scratch.plumbing.training.engine import Machine
+    from scratch.plumbing.training.engine import Machine, processes, shared_work
     from scratch.plumbing.training.recipes import CHAINS
     from scratch.plumbing.training.run import start_run
 
-    checks.between("--threads", arguments.threads, 1, 1024)
-    torch.set_num_threads(arguments.threads)
     a = arguments
+    checks.require(a.out != "", "--out is '', expected a folder for the run")
     once = a.tsv is not None and Path(a.tsv).is_fifo()
     checks.require(not once, f"--tsv is {a.tsv!r}, a pipe, expected a file: it is read twice")
-    start = start_chain if a.recipe in CHAINS else start_run
-    start(
+    large = any(a.recipe in (chain, *stages) for chain, stages in CHAINS.items())
+    usual = min(2, os.cpu_count() or 1) if large and a.device == "cpu" else 1
+    count = usual if a.processes is None else a.processes
+    checks.between("--processes", count, 1, 64)
+    work = partial(
+        start_chain if a.recipe in CHAINS else start_run,
         a.recipe,
         Path(a.out),
         resume=a.resume,
         command=shlex.join(["python", "-m", "scratch", *a.words]),
-        changes=Changes(**{name: vars(a)[name] for name in Changes.__dataclass_fields__}),
+        begin_with=a.begin_with,
         machine=Machine(a.device, a.bf16, a.compile),
+        **{name: vars(a)[name] for name in CHANGES},
     )
+    with shared_work(1 if processes()[1] > 1 else count, work):  # torchrun has started them
+        work()
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from scratch.plumbing import checks
-    from scratch.plumbing.scoring.evaluation import SPLITS, Asked, BeamSearch, run_evaluation
+    from scratch.plumbing.scoring.evaluation import SPLITS, Asked, run_evaluation
 
     a = arguments
     _check_search(a)
@@ -281,7 +312,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         out=a.out,
         json=a.json,
         record=a.record,
-        search=BeamSearch(a.beam, a.length_penalty),
+        beam=a.beam,
+        length_penalty=a.length_penalty,
     )
     run_evaluation(asked)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,40 +12,18 @@ from scratch.datasets import group_references, multi30k, tatoeba
 from scratch.plumbing import checks
 from scratch.plumbing.data.everyday import everyday_sentences
 from scratch.plumbing.data.fetch import text_lines
-from scratch.plumbing.files import write_whole
-from scratch.plumbing.models import storage as checkpoint
-from scratch.plumbing.models.card import SCORES, write_card
-from scratch.plumbing.models.ship import SHIPPED
-from scratch.plumbing.models.storage import WEIGHTS, find_pretrained
+from scratch.plumbing.defaults import BEAM_SIZE, LENGTH_PENALTY
+from scratch.plumbing.files import json_object, write_whole
+from scratch.plumbing.models.card import CARD, SCORES, card_text
+from scratch.plumbing.models.storage import SHIPPED, WEIGHTS, find_pretrained
 from scratch.plumbing.scoring.scores import score_everyday, score_texts
 
-__all__ = [
-    "SETS",
-    "SPLITS",
-    "Asked",
-    "BeamSearch",
-    "Sentences",
-    "evaluate",
-    "file_set",
-    "load_set",
-    "read_found",
-    "run_evaluation",
-    "translate_all",
-    "write_scores",
-]
+__all__ = ["SETS", "SPLITS", "Asked", "Sentences", "evaluate", "load_set", "run_evaluation"]
 
 SETS = ("multi30k-val", "multi30k-test", "tatoeba-dev", "tatoeba-test", "everyday")
 SPLITS = {"val": "multi30k-val", "test_2016_flickr": "multi30k-test"}  # Multi30k's own names
 SLICE = {"multi30k-test": 100, "tatoeba-test": 150}  # first sentences, quick to translate again
 BATCH = 64  # sentences at a time, as many as `translate` takes
-
-
-@dataclass(frozen=True)
-class BeamSearch:
-    """How translations are looked for: the beam's size and the GNMT length penalty."""
-
-    beam: int = 5
-    length_penalty: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -66,7 +44,8 @@ class Asked:
     out: str | None = None
     json: str | None = None
     record: bool = False
-    search: BeamSearch = BeamSearch()
+    beam: int = BEAM_SIZE
+    length_penalty: float = LENGTH_PENALTY
 
     def __post_init__(self) -> None:
         one = (self.model is None) != (self.hypotheses is None)
@@ -138,10 +117,8 @@ def file_set(source: str | None, references: Sequence[str]) -> Sentences:
 def read_found(path: str, sentences: Sentences) -> list[str]:
     """Return the translations of a file, one a line, as many as ``sentences`` has."""
     found, expected = text_lines(path), len(sentences.references)
-    right = len(found) == expected
-    checks.require(
-        right, f"{path} has {len(found)} lines, expected {expected} as {sentences.name} has"
-    )
+    said = f"{path} has {len(found)} lines, expected {expected} as {sentences.name} has"
+    checks.require(len(found) == expected, said)
     return found
 
 
@@ -153,7 +130,7 @@ def run_evaluation(asked: Asked) -> None:
         find_pretrained(asked.model)  # before anything is fetched
     for sentences in _asked_sets(asked):
         if asked.model is not None:
-            found = translate_all(asked.model, sentences, asked.search)
+            found = translate_all(asked.model, sentences, asked.beam, asked.length_penalty)
         else:
             found = read_found(asked.hypotheses or "", sentences)
         sets[sentences.name] = evaluate(sentences, found)
@@ -163,12 +140,13 @@ def run_evaluation(asked: Asked) -> None:
         write_scores(Path(asked.json), sets, asked)
     if recorded is not None:
         write_scores(recorded / SCORES, sets, asked)
-        write_card(recorded)
+        write_whole(recorded / CARD, card_text(recorded))
 
 
 def _shipped(name: str) -> Path:
     folder = find_pretrained(name)
-    made = folder.parent == checkpoint.PRETRAINED and (folder / SHIPPED).is_file()
+    shipped = folder / SHIPPED
+    made = shipped.is_file() and "runs" in json_object(shipped.read_text("utf-8"), shipped)
     checks.require(made, f"--model is {name!r}, expected a model that `scratch ship` wrote")
     return folder
 
@@ -182,22 +160,19 @@ def _asked_sets(asked: Asked) -> Iterator[Sentences]:
         yield load_set(name)
 
 
-def translate_all(model: str, sentences: Sentences, search: BeamSearch) -> list[str]:
+def translate_all(model: str, sentences: Sentences, beam: int, penalty: float) -> list[str]:
     """Return what ``python -m scratch translate`` writes for the sources, a bar going along."""
     from tqdm import tqdm
 
-    from scratch.plumbing.scoring.lines import checked_lines, lines_at_a_time
+    from scratch.plumbing.scoring.lines import checked_lines, in_blocks, lines_at_a_time
     from scratch.translation import Translator
 
     translator, found = Translator.from_pretrained(model), list[str]()
     sources = list(checked_lines(translator, sentences.sources, "the sources"))
     block = lines_at_a_time(BATCH, typed=False)  # the batches are the same to the last sentence
+    settings = {"beam_size": beam, "length_penalty": penalty, "batch_size": BATCH}
     with tqdm(total=len(sources), desc=sentences.name, unit="sentence") as bar:
-        for first in range(0, len(sources), block):
-            lines = sources[first : first + block]
-            outputs = translator.translate(
-                lines, beam_size=search.beam, length_penalty=search.length_penalty, batch_size=BATCH
-            )
+        for lines, outputs in in_blocks(translator, sources, block, model=model, **settings):
             found += [" ".join(output.text.split()) for output in outputs]
             bar.update(len(lines))
     return found
@@ -238,7 +213,8 @@ def write_scores(path: Path, sets: dict[str, Any], asked: Asked) -> None:
         about = {
             "model": folder.name,
             "weights": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
-            **asdict(asked.search),
+            "beam": asked.beam,
+            "length_penalty": asked.length_penalty,
         }
     about["versions"] = {part: version(part) for part in ("sacrebleu", "sacremoses", "torch")}
     text = json.dumps(about | {"sets": sets}, indent=1, ensure_ascii=False) + "\n"

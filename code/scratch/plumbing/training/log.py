@@ -1,48 +1,99 @@
-"""The log of a run: a first line that says what ran, then a JSON object a line."""
+"""The folder of a run: what lies in it, who may write there, and the log, a JSON object a line."""
 
+import fcntl
 import json
+import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
-from scratch.plumbing.files import write_whole
+from scratch.plumbing.files import json_object, write_whole
+from scratch.plumbing.models.storage import CHECKPOINT, LOG, WEIGHTS, is_finished
 from scratch.training import StepRecord
 
-__all__ = [
-    "SHIPPED", "Journal", "begin_log", "progress_bar", "read_log", "resume_log", "seconds_of",
-    "stretches",
-]  # fmt: skip
+__all__ = ["Journal", "check_folder", "leftover", "locked", "resume_log"]
 
-SHIPPED = "shipped.json"  # what ships beside the logs, about them all
-EVERY_STEP_UNTIL = 20
+CURVE, SNAPSHOTS = "curve.svg", "epoch-*.safetensors"
 RECENT = 20  # steps that the speed shown is the mean of
 
 
-def progress_bar(total: int, done: int, *, hidden: bool = False) -> "tqdm[Any]":
-    """Return a bar of ``total`` steps, ``done`` of them before; see :meth:`Journal.start`.
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep every other process out of ``folder``, which is made, until the block ends.
 
-    The time left is by the mean pace since then, epochs' ends included.
+    The lock goes with the process, however that ends; a folder that stays empty goes too.
+    Raises ValueError when another process has it.
     """
-    return tqdm(
-        total=total, initial=done, unit="step", smoothing=0, disable=hidden, dynamic_ncols=True
-    )
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected a folder for the run")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder} is in use by another run, expected another --out") from None
+        yield
+    finally:
+        with suppress(OSError):  # those that hold something stay
+            for path in made:
+                path.rmdir()
+        os.close(handle)
+
+
+def leftover(folder: Path) -> str | None:
+    """Return the name of a file that a run has left in ``folder``, if any has."""
+    names = (LOG, CHECKPOINT, WEIGHTS, *sorted(p.name for p in folder.glob(SNAPSHOTS)))
+    return next((name for name in names if (folder / name).exists()), None)
+
+
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Raise ValueError unless a run can begin in ``folder`` or, with ``resume``, go on there."""
+    found, begun = leftover(folder), (folder / CHECKPOINT).exists()
+    if is_finished(folder):
+        raise ValueError(f"{folder} already holds a finished model, expected another --out")
+    if resume and not begun:
+        also = f", not only {found}" if found else ""
+        raise ValueError(f"{folder} holds nothing to resume, expected a checkpoint there{also}")
+    if begun and not resume:
+        raise ValueError(f"{folder} already holds a run, expected --resume or another --out")
+    if found and not resume:
+        raise ValueError(f"{folder} already holds {found}, expected another --out")
+
+
+def resume_log(log: Path, header: dict[str, Any], step: int, on: dict[str, Any]) -> None:
+    """Keep what ``log`` says up to ``step``: the rest is run again.  Say ``on`` what.
+
+    A log that is lost begins anew, with ``header``.
+    """
+    kept: list[dict[str, Any]] = []
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    with suppress(ValueError, TypeError):  # damaged, or cut short when the machine stopped
+        for line in text.splitlines():
+            entry = json_object(line, log)
+            if entry.get("step", 0) <= step and "averaged" not in entry:
+                kept.append(entry)
+    lines = [*(kept or [header]), {"step": step, "resumed": on}]
+    write_whole(log, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 class Journal:
-    """Writes the log and moves the bar: the first steps, then means of ``every`` so many.
+    """Writes the log, a line for each step, and moves a bar of ``total`` steps, ``done`` before.
 
-    ``untold`` are the losses since the last line, a list that the run keeps and saves.
+    The time left is by the mean pace since :meth:`start`, epochs' ends included.
     """
 
-    def __init__(
-        self, file: TextIO, bar: "tqdm[Any]", *, last: int, every: int, untold: list[float]
-    ) -> None:
-        self.file, self.bar, self.last, self.every = file, bar, last, every
-        self.untold, self.begun, self.tokens = untold, time.monotonic(), 0
+    def __init__(self, log: Path, total: int, done: int, *, hidden: bool = False) -> None:
+        self.file = log.open("a", encoding="utf-8")
+        self.bar = tqdm(total=total, initial=done, unit="step", smoothing=0, disable=hidden,
+                        dynamic_ncols=True)  # fmt: skip
+        self.begun, self.tokens = time.monotonic(), 0
         self.recent = deque([(0.0, 0)], maxlen=RECENT + 1)  # (seconds, tokens) after each step
 
     def start(self) -> None:
@@ -50,26 +101,29 @@ class Journal:
         self.begun = time.monotonic()
         self.bar.unpause()
 
+    def close(self) -> None:
+        """End the bar, and the file."""
+        self.bar.close()
+        self.file.close()
+
     def write(self, record: StepRecord) -> None:
         """Take note of a step."""
-        self.untold.append(record.loss)
         self.tokens += record.tokens
-        step, seconds = record.step, max(time.monotonic() - self.begun, 1e-9)
+        seconds = max(time.monotonic() - self.begun, 1e-9)
         self.recent.append((seconds, self.tokens))
-        if step <= EVERY_STEP_UNTIL or step % self.every == 0 or step == self.last:
-            loss = sum(self.untold) / len(self.untold)
-            entry = {
-                "step": step,
+        self.line(
+            {
+                "step": record.step,
                 "epoch": record.epoch,
-                "loss": round(loss, 5),
+                "loss": round(record.loss, 5),
                 "rate": record.rate,
                 "grad_norm": round(record.grad_norm, 4),
                 "seconds": round(seconds, 1),
-                **({"tokens": record.tokens} if self.every == 1 else {}),
+                "tokens": record.tokens,
             }
-            self.line(entry)
-            self.untold.clear()
-            self.bar.set_postfix(loss=f"{loss:.3f}", tokens_per_s=self.speed(), refresh=False)
+        )
+        shown = {"loss": f"{record.loss:.3f}", "tokens_per_s": self.speed()}
+        self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
 
     def speed(self) -> str:
@@ -81,60 +135,3 @@ class Journal:
         """Write one line, for good."""
         self.file.write(json.dumps(entry) + "\n")
         self.file.flush()
-
-
-def begin_log(log: Path, header: dict[str, Any]) -> None:
-    """Write the ``header``: the first line of a new log."""
-    write_whole(log, json.dumps(header) + "\n")
-
-
-def resume_log(log: Path, header: dict[str, Any], step: int, on: dict[str, Any]) -> None:
-    """Keep what ``log`` says up to ``step``: the rest is run again.  Say ``on`` what.
-
-    A log that is lost begins anew, with ``header``.
-    """
-    kept: list[dict[str, Any]] = []
-    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            break  # cut short when the machine stopped
-        if entry.get("step", 0) <= step and "averaged" not in entry:
-            kept.append(entry)
-    lines = [*(kept or [header]), {"step": step, "resumed": on}]
-    write_whole(log, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Return the lines of a log: the header, then one entry per logged step.
-
-    Raises ValueError when ``path`` is no log.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"path is {str(path)!r}, expected a run's log ({error})") from None
-
-
-def seconds_of(entries: Sequence[dict[str, Any]]) -> float:
-    """Return how long a run took by its log: the sum over its stretches."""
-    ends = ([e["seconds"] for e in part if "seconds" in e] for part in stretches(entries))
-    return float(sum(clock[-1] for clock in ends if clock))
-
-
-def stretches(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return the parts of a log, cut where the run was resumed.
-
-    There the clock begins again at 0, and a line says so (not in logs older than those lines).
-    """
-    stretches: list[list[dict[str, Any]]] = [[]]
-    clock = 0.0
-    for entry in entries:
-        now = 0.0 if "resumed" in entry else entry.get("seconds", clock)
-        if now < clock:
-            stretches.append([])
-        stretches[-1].append(entry)
-        clock = now
-    return stretches

@@ -1,24 +1,28 @@
-"""The runs of the book's models: which data, which sizes, how long, by name."""
+"""The runs of the book's models: which data, which sizes, how long, by name; what may change."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from scratch.plumbing import checks
+from scratch.plumbing.data.corpora import TSV
 from scratch.plumbing.fast.step import Dropout
+from scratch.plumbing.files import json_object
 from scratch.training import TrainingConfig
+from scratch.transformer import TransformerConfig
 
-__all__ = ["CHAINS", "RECIPES", "Extras", "Recipe"]
+__all__ = ["CHAINS", "RECIPES", "Extras", "Recipe", "changed", "differences", "last_name"]
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What a long run adds to the taught loop; such a run uses the fast step.
+    """What a run adds to the taught step.
 
-    ``bpe_dropout`` is the chance that a merge is left out; ``average`` the number of complete
-    epochs, the last ones, whose weights are averaged at the end (steps after them do not count);
-    ``patience`` the number of epochs without a better BLEU on the dev sentences after which a run
-    stops, 0 for never.
+    ``dropout`` is where values are dropped, and the only place that says so; ``bpe_dropout`` the
+    chance that a merge is left out; ``average`` the number of complete epochs, the last ones,
+    whose weights are averaged at the end (steps after them do not count); ``patience`` the number
+    of epochs without a better BLEU on the dev sentences after which a run stops, 0 for never.
     """
 
     dropout: Dropout = field(default_factory=Dropout)
@@ -36,8 +40,7 @@ class Extras:
 class Recipe:
     """Everything that decides a run but the machine: ``corpus``, model and training.
 
-    ``stored_as`` is the precision that the finished weights are written in; without ``extras``
-    a run is the taught loop, :func:`scratch.training.train`.
+    ``stored_as`` is the precision that the finished weights are written in.
     """
 
     corpus: str
@@ -45,7 +48,12 @@ class Recipe:
     training: TrainingConfig
     model: dict[str, Any] = field(default_factory=dict)
     stored_as: str = "float32"
-    extras: Extras | None = None
+    extras: Extras = field(default_factory=Extras)
+
+    def config(self, vocab_size: int) -> TransformerConfig:
+        """Return the model's configuration with as many tokens as were found."""
+        dropout = self.extras.dropout.residual
+        return TransformerConfig(vocab_size, **self.model, dropout=dropout)
 
     def to_json(self) -> str:
         """Return everything as JSON, for :meth:`from_json`."""
@@ -58,13 +66,50 @@ class Recipe:
         Raises ValueError for anything else.
         """
         try:
-            found = json.loads(text)
-            extras, training = found.pop("extras", None), TrainingConfig(**found.pop("training"))
-            if extras is not None:
-                extras = Extras(**(extras | {"dropout": Dropout(**extras["dropout"])}))
+            found = json_object(text, "recipe")
+            training, extras = TrainingConfig(**found.pop("training")), found.pop("extras")
+            extras = Extras(**(extras | {"dropout": Dropout(**extras["dropout"])}))
             return cls(training=training, extras=extras, **found)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"recipe is {text[:40]!r}, expected a recipe as JSON") from error
+
+
+def changed(
+    recipe: Recipe,
+    *,
+    tsv: str | None = None,
+    batch_size: int | None = None,
+    patience: int | None = None,
+    **training: Any,
+) -> Recipe:
+    """Return ``recipe`` with what the command line may change; what is None stays as it is.
+
+    ``tsv`` is a file to train on instead of the recipe's corpus; ``training`` are "steps",
+    "seed", "accumulate" and "peak_rate".  Raises ValueError for impossible changes.
+    """
+    made = {"max_tokens": batch_size, **training}
+    made = {name: value for name, value in made.items() if value is not None}
+    extras = recipe.extras if patience is None else replace(recipe.extras, patience=patience)
+    corpus = recipe.corpus if tsv is None else TSV + tsv
+    return replace(recipe, corpus=corpus, training=replace(recipe.training, **made), extras=extras)
+
+
+def last_name(begin_with: str | None) -> str:
+    """Return the last name of a run's folder, since runs may be moved together; "" for None."""
+    return Path(begin_with).resolve().name if begin_with else ""
+
+
+def differences(found: Recipe, expected: Recipe) -> str:
+    """Return in words where two recipes differ ("steps 5 and not 7"), or nothing."""
+    a, b = _flat(asdict(found)), _flat(asdict(expected))
+    names = [name for name in a | b if a.get(name) != b.get(name)]
+    return ", ".join(f"{name} {a.get(name)!r} and not {b.get(name)!r}" for name in names)
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    inner = [_flat(value) for value in fields.values() if isinstance(value, dict)]
+    flat = {name: value for name, value in fields.items() if not isinstance(value, dict)}
+    return {name: value for part in (*inner, flat) for name, value in part.items()}
 
 
 EN_FR: dict[str, Any] = {
@@ -92,7 +137,7 @@ def _stage(
         corpus=corpus,
         vocab_size=8_000,
         training=TrainingConfig(schedule=schedule, label_smoothing=0.1, **training),
-        model=EN_FR | {"dropout": dropout},
+        model=EN_FR,
         extras=Extras(Dropout(residual=dropout), bpe_dropout=bpe_dropout, average=average),
     )
 
@@ -116,7 +161,6 @@ RECIPES = {
             "d_ff": 192,
             "n_encoder_layers": 1,
             "n_decoder_layers": 2,
-            "dropout": 0.0,
             "max_len": 64,
             "norm": "pre",
         },

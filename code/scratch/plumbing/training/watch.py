@@ -1,22 +1,26 @@
-"""How a long run is watched: loss and BLEU on dev sentences once an epoch, never on test ones."""
+"""How a run is watched: loss and BLEU on dev sentences once an epoch, never on test ones."""
 
 import copy
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from scratch.datasets import batches, encode_pairs
+from scratch.plumbing import checks
+from scratch.plumbing.files import json_object, read_log
 from scratch.plumbing.scoring.scores import corpus_bleu
 from scratch.tokens import Tokenizer
 from scratch.training import batch_loss, count_tokens
 from scratch.transformer import Transformer
 from scratch.translation import translate_ids
 
-__all__ = ["Watch", "dev_loss"]
+__all__ = ["Watch", "dev_loss", "save_curve"]
 
 SENTENCES = 250  # of each dev set are translated, evenly spread; the loss is that of all
+WINDOW = 50  # steps to a point of the training curve
 References = Sequence[tuple[str, list[str]]]
 
 
@@ -71,7 +75,10 @@ class Watch:
 
     def go_to(self, position: str) -> None:
         """Remember what :meth:`position` said."""
-        found = json.loads(position)
+        found = json_object(position, "watch")
+        checks.number("best", found["best"], -1.0)
+        checks.at_least("since", found["since"], 0)
+        checks.at_least("epochs", found["epochs"], 0)
         self.best, self.since, self.epochs = found["best"], found["since"], found["epochs"]
 
 
@@ -80,3 +87,36 @@ def _greedy_bleu(model: Transformer, tokenizer: Tokenizer, sentences: References
     sources = [[*tokenizer.encode(s), tokenizer.eos_id][: model.config.max_len] for s, _ in chosen]
     outputs = translate_ids(model, sources, beam_size=1, batch_size=125)
     return corpus_bleu([tokenizer.decode(o.tokens) for o in outputs], [r for _, r in chosen])
+
+
+def save_curve(log: Path, picture: Path) -> None:
+    """Draw the losses of ``log``, and the BLEU of its dev sets if there are any.
+
+    Raises ValueError when ``log`` is no log or holds no loss.
+    """
+    import matplotlib.pyplot as plt  # here, because it is slow to load
+
+    from scratch.plumbing.style import use_book_style
+
+    entries = read_log(log)[1:]
+    losses = [(e["step"], e["loss"]) for e in entries if "loss" in e]
+    looks = [e for e in entries if "dev_bleu" in e and "averaged" not in e]
+    if not losses:
+        raise ValueError(f"{log} holds no loss, expected one step at least")
+    with plt.style.context([]):
+        use_book_style()
+        names = looks[0]["dev_bleu"] if looks else ()
+        figure, axes = plt.subplots(1, 2 if names else 1, figsize=(8, 3), squeeze=False)
+        left, right = axes[0, 0], axes[0, -1]
+        groups = [losses[i : i + WINDOW] for i in range(0, len(losses), WINDOW)]
+        means = [sum(loss for _, loss in group) / len(group) for group in groups]
+        left.plot([group[-1][0] for group in groups], means, label="training, smoothed")
+        for name in names:
+            steps = [look["step"] for look in looks]
+            left.plot(steps, [look["dev_loss"][name] for look in looks], label=name)
+            right.plot(steps, [look["dev_bleu"][name] for look in looks], label=name)
+        right.set(xlabel="step", ylabel="BLEU (greedy)")
+        left.set(xlabel="step", ylabel="loss per token (nats)")
+        left.legend()
+        figure.savefig(picture)
+        plt.close(figure)
