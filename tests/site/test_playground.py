@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from scratch.alignment import links_both_ways, word_attention
 from scratch.plumbing.cli import DEFAULT_MODEL
-from scratch.translation import Translator, gnmt_penalty, next_log_probs, translate_ids
+from scratch.search import gnmt_penalty, next_log_probs
+from scratch.translation import Translator, translate_ids
 
 PAGE = "book/playground.html"
 FIRST = "The black dog is sleeping on a green sofa."
