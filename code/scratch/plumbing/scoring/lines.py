@@ -1,18 +1,30 @@
 """Lines in, lines out: what the command line reads, translated a block at a time."""
 
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
 from scratch.translation import Translation, Translator
 
-__all__ = ["checked_lines", "input_lines", "lines_at_a_time", "translated"]
+__all__ = ["checked_lines", "in_blocks", "input_lines", "lines_at_a_time", "translated"]
 
 SHOWN_AFTER = 1.0  # seconds of work, for a progress bar
 MOST_BYTES = 100_000  # of a line and its end: nothing longer is read, let alone cut into tokens
 SORTED_BATCHES = 8  # batches that are read ahead, so that lines of one length share a batch
+WORKERS = 2  # processes of one thread each, between which long work is divided
+WORTH = 512  # lines in a block: with less, starting processes takes longer than they save
+
+Task = tuple[list[str], dict[str, Any]]  # a block of lines, and settings of its translation
 
 
 def input_lines(stream: BinaryIO) -> Iterator[str]:
@@ -69,21 +81,133 @@ def lines_at_a_time(batch_size: int, typed: bool) -> int:
 
 
 def translated(
-    translator: Translator, lines: Iterable[str], at_a_time: int, **settings: Any
+    translator: Translator,
+    lines: Iterable[str],
+    at_a_time: int,
+    *,
+    model: str | None = None,
+    **settings: Any,
 ) -> Iterator[tuple[str, Translation]]:
     """Yield each of ``lines`` with its translation, in order, as soon as its block is done.
 
-    ``settings`` are those of :meth:`~scratch.translation.Translator.translate`.  Long work shows
-    a progress bar on a terminal, unless the translations themselves appear there.  Raises
-    ValueError for a line that is too long for the model, once those before it are yielded.
+    ``model`` and ``settings`` are those of :func:`in_blocks`.  Long work shows a progress bar on a
+    terminal, unless the translations themselves appear there.  Raises ValueError for a line that
+    is too long for the model, once those before it are yielded.
     """
-    lines, offset = checked_lines(translator, lines, "the input"), 0
+    lines = checked_lines(translator, lines, "the input")
     hidden = not sys.stderr.isatty() or sys.stdout.isatty()
     with tqdm(unit=" lines", disable=hidden, delay=SHOWN_AFTER, dynamic_ncols=True) as bar:
-        for block in _blocks(lines, at_a_time):
-            yield from zip(
-                block, translator.translate(block, offset=offset, **settings), strict=True
-            )
-            # blank lines throw no dice
-            offset += sum(bool(translator.tokenizer.normalise(line)) for line in block)
+        for block, found in in_blocks(translator, lines, at_a_time, model=model, **settings):
+            yield from zip(block, found, strict=True)
             bar.update(len(block))
+
+
+def in_blocks(
+    translator: Translator,
+    lines: Iterable[str],
+    at_a_time: int,
+    *,
+    model: str | None = None,
+    **settings: Any,
+) -> Iterator[tuple[list[str], list[Translation]]]:
+    """Yield ``lines`` in blocks of ``at_a_time``, in order, each with its translations.
+
+    ``settings`` are those of :meth:`~scratch.translation.Translator.translate`.  With ``model``,
+    the name or folder that ``translator`` was loaded from, two processes share the work where
+    there are two full blocks of it or more and two cores; the translations are the same.  What
+    reading the lines raises is raised once those before it are yielded.
+    """
+    tasks = _tasks(translator, _blocks(lines, at_a_time), settings)
+    device = translator.model.output.weight.device.type
+    large = model is not None and at_a_time >= WORTH and device == "cpu" and _cores() >= WORKERS
+    ahead = list(itertools.islice(tasks, WORKERS)) if large else []
+    tasks = itertools.chain(ahead, tasks)
+    full = [task for task in ahead if not isinstance(task, Exception) and len(task[0]) >= WORTH]
+    if model is not None and len(full) == WORKERS:
+        yield from _in_processes(model, tasks)
+        return
+    for task in tasks:
+        if isinstance(task, Exception):
+            raise task
+        yield task[0], translator.translate(task[0], **task[1])
+
+
+def _tasks(
+    translator: Translator, blocks: Iterable[list[str]], settings: dict[str, Any]
+) -> Iterator[Task | Exception]:
+    """Yield each block with its settings, and at last what reading them has raised, if it has."""
+    offset = 0
+    try:
+        for block in blocks:
+            yield block, settings | {"offset": offset}
+            # only lines that are not blank count for sampling
+            offset += sum(bool(translator.tokenizer.normalise(line)) for line in block)
+    except (ValueError, OSError) as error:
+        yield error
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _in_processes(
+    model: str, tasks: Iterable[Task | Exception]
+) -> Iterator[tuple[list[str], list[Translation]]]:
+    """Have the processes do the ``tasks`` by turns; yield blocks and translations in order."""
+    workers = [_start(model) for _ in range(WORKERS)]
+    busy: deque[tuple[list[str], Connection]] = deque()
+
+    def finished() -> tuple[list[str], list[Translation]]:
+        block, pipe = busy.popleft()
+        found = pipe.recv()
+        if isinstance(found, Exception):
+            raise found
+        return block, found
+
+    try:
+        for number, task in enumerate(tasks):
+            # a process gets its next block when it has nothing to do: neither waits to be read
+            while busy and (len(busy) == WORKERS or isinstance(task, Exception)):
+                yield finished()
+            if isinstance(task, Exception):
+                raise task
+            pipe = workers[number % WORKERS][1]
+            pipe.send(task)
+            busy.append((task[0], pipe))
+        while busy:
+            yield finished()
+    except (EOFError, ConnectionError):  # nobody is at the other end of a pipe
+        raise MemoryError from None  # what else ends a process: the system, when it has no more
+    finally:
+        for process, _ in workers:
+            process.terminate()
+            process.join()
+
+
+def _start(model: str) -> tuple[BaseProcess, Connection]:
+    """Start a process that translates; Ctrl-C is for its parent, which ends it."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, model), daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()  # so that a process that dies is noticed
+    return process, ours
+
+
+def _work(pipe: Connection, model: str) -> None:
+    """Translate what comes through ``pipe`` until it is closed; send what came of it."""
+    translator = Translator.from_pretrained(model)
+    with contextlib.suppress(EOFError):
+        while True:
+            block, settings = pipe.recv()
+            try:
+                pipe.send(translator.translate(block, **settings))
+            except Exception as error:  # noqa: BLE001 - the parent raises it
+                pipe.send(error)

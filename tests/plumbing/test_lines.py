@@ -1,0 +1,94 @@
+"""Blocks of lines: shared between two processes or not, the same translations in the same order."""
+
+import multiprocessing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scratch.plumbing.models.storage import save_pretrained
+from scratch.plumbing.scoring import lines
+from scratch.plumbing.scoring.lines import in_blocks
+from scratch.translation import Translator
+from small import PAIRS, model, tokenizer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TEXTS = [PAIRS[n % len(PAIRS)][0] if n % 5 else " " for n in range(23)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny model with random weights."""
+    folder = tmp_path_factory.mktemp("model")
+    save_pretrained(folder, model(vocab_size=len(tokenizer()), max_len=40), tokenizer())
+    return str(folder)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Two cores and blocks of four lines are enough for processes; those that were started."""
+    found: list[Any] = []
+
+    def start(name: str) -> Any:
+        found.append(begin(name))
+        return found[-1]
+
+    begin = lines._start
+    monkeypatch.setattr(lines, "_start", start)
+    monkeypatch.setattr(lines, "_cores", lambda: 2)
+    monkeypatch.setattr(lines, "WORTH", 4)
+    return found
+
+
+def bad_at_the_end() -> Iterator[str]:
+    yield from TEXTS[:18]
+    raise ValueError("line 19 is bad")
+
+
+def test_two_processes_translate_what_one_does(saved: str, started: list[Any]) -> None:
+    translator = Translator.from_pretrained(saved)
+    settings: dict[str, Any] = {"temperature": 1.5, "seed": 3}  # draws depend on a line's number
+    alone = list(in_blocks(translator, TEXTS, 4, **settings))
+    assert started == []
+    shared = in_blocks(translator, bad_at_the_end(), 4, model=saved, **settings)
+    found = [next(shared) for _ in range(5)]  # the lines before the bad one come first
+    with pytest.raises(ValueError, match="line 19 is bad"):
+        next(shared)
+    assert found[:4] == alone[:4]
+    assert found[4][0] == TEXTS[16:18]
+    assert [f.text for f in found[4][1]] == [f.text for f in alone[4][1][:2]]
+    assert len(started) == 2
+    assert not any(process.is_alive() for process, _ in started)
+
+
+def test_a_mistake_in_a_process_is_raised_here(saved: str, started: list[Any]) -> None:
+    translator = Translator.from_pretrained(saved)
+    with pytest.raises(ValueError, match="beam_size is 0"):
+        list(in_blocks(translator, TEXTS, 4, model=saved, beam_size=0))
+    shared = in_blocks(translator, TEXTS, 4, model=saved)
+    assert next(shared)[0] == TEXTS[:4]
+    for process, _ in started[2:]:
+        process.kill()
+    with pytest.raises(MemoryError):
+        list(shared)
+    assert multiprocessing.active_children() == []
+
+
+def test_little_work_starts_no_process(
+    saved: str, started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = Translator.from_pretrained(saved)
+    expected = [text for _, found in in_blocks(translator, TEXTS[:11], 11) for text in found]
+
+    def same(texts: list[str], at_a_time: int) -> None:
+        found = in_blocks(translator, texts, at_a_time, model=saved)
+        assert [text.text for _, part in found for text in part] == [text.text for text in expected]
+
+    same(TEXTS[:11], 11)  # one block
+    same(TEXTS[:11], 8)  # the second is not full
+    same(TEXTS[:11], 3)  # blocks are small
+    monkeypatch.setattr(lines, "_cores", lambda: 1)
+    same(TEXTS[:11], 5)
+    assert started == []
+    assert list(in_blocks(translator, [], 4, model=saved)) == []
