@@ -152,5 +152,6 @@ class Translator:
         """Return where the model looks in ``source`` as it writes ``tokens``, (L, H, T, S)."""
         device = self.model.output.weight.device
         target = torch.tensor([[self.model.config.bos_id, *tokens]], device=device)
-        maps = attention_maps(self.model, torch.tensor([source], device=device), target)
+        with torch.autocast(device.type, enabled=False):
+            maps = attention_maps(self.model, torch.tensor([source], device=device), target)
         return torch.cat(maps.cross)[:, :, :-1].cpu()  # the last row predicts <eos>

@@ -12,6 +12,7 @@ from torch import Tensor
 from reference import quick, refuses
 from scratch import search
 from scratch.datasets import pad_rows
+from scratch.finetuning import LowRankAdapter, add_adapters, merge_adapters
 from scratch.plumbing.fast import decoding as fast_decoding
 from scratch.plumbing.fast.decoding import FastModel, fast_beams, fast_best, fast_outputs
 from scratch.search import (
@@ -24,6 +25,7 @@ from scratch.search import (
     start_beams,
 )
 from scratch.transformer import Transformer
+from scratch.translation import translate_ids
 from small import model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,7 +36,8 @@ SHAPES: list[dict[str, Any]] = [
     for norm in ("pre", "post")
     for positions, tie in (("sinusoidal", True), ("learned", False))
 ]
-BATCH = pad_rows([[3, 4, 5, END], [7, END], [END], [9, 8, 7, 6, 5, 4, END]], 0)
+ROWS = [[3, 4, 5, END], [7, END], [END], [9, 8, 7, 6, 5, 4, END]]
+BATCH = pad_rows(ROWS, 0)
 
 
 def fast_greedy(m: Transformer, source: Tensor) -> list[Hypothesis]:
@@ -166,3 +169,49 @@ def test_sources_are_checked() -> None:
     fast = FastModel(model())
     refuses(lambda: fast_outputs(fast, torch.tensor([[12]]), fast_best), "the id 12")
     refuses(lambda: fast_beams(fast, torch.full((1, 25), 3), 2, 0.6), "source has 25")
+
+
+def adapted(seed: int, parts: tuple[str, ...]) -> Transformer:
+    """A model whose adapters have learned something."""
+    m = model(seed, torch.float64)
+    add_adapters(m, 2, parts=parts)
+    for layer in m.modules():
+        if isinstance(layer, LowRankAdapter):
+            torch.nn.init.normal_(layer.up)
+    return m
+
+
+@pytest.mark.parametrize("parts", [("w_query", "w_value"), ("w_output", "expand"), ("contract",)])
+def test_adapters_have_their_say(parts: tuple[str, ...]) -> None:
+    changed = 0
+    for seed in range(4):
+        m = adapted(seed, parts)
+        taught, ours = beam_search(m, BATCH, beam_size=3), translate_ids(m, ROWS, beam_size=3)
+        greedy, fast = greedy_search(m, BATCH), translate_ids(m, ROWS, beam_size=1)
+        merge_adapters(m)
+        merged = translate_ids(m, ROWS, beam_size=3)
+        assert [h.tokens for h in ours] == [h.tokens for h in taught] == [h.tokens for h in merged]
+        assert [h.score for h in ours] == pytest.approx([h.score for h in taught], abs=1e-4)
+        assert [h.tokens for h in fast] == [h.tokens for h in greedy]
+        base = translate_ids(model(seed, torch.float64), ROWS, beam_size=3)
+        changed += [h.tokens for h in base] != [h.tokens for h in ours]
+    assert changed > 0
+
+
+def test_a_model_with_unknown_parts_is_refused() -> None:
+    class Louder(torch.nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    for name in ("encoder.layers.1.feed_forward.expand", "decoder.layers.0.cross_attention.w_key"):
+        m = model()
+        m.set_submodule(name, Louder(16, 24 if "expand" in name else 16))
+        refuses(lambda m=m: translate_ids(m, ROWS), f"model's {name} is a Louder")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("settings", [{"beam_size": 1}, {"beam_size": 3}, {"temperature": 1.0}])
+def test_autocast_changes_nothing(dtype: torch.dtype, settings: dict[str, Any]) -> None:
+    expected = translate_ids(model(), ROWS, **settings)
+    with torch.autocast("cpu", dtype=dtype):
+        assert translate_ids(model(), ROWS, **settings) == expected

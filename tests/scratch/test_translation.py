@@ -1,7 +1,10 @@
 """Translation: sentences alone or in a batch, texts of any kind, models that ship."""
 
 import math
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +17,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reference import quick, refuses
+from scratch.alignment import word_attention
 from scratch.datasets import pad_rows
+from scratch.embedding import TokenEmbedding
 from scratch.plumbing.data.fetch import is_cached
 from scratch.plumbing.fast.decoding import FastModel, fast_best, fast_outputs
 from scratch.plumbing.models.storage import PRETRAINED
@@ -316,6 +321,87 @@ def test_a_translator_drops_nothing_out() -> None:
     t = Translator(m, tokenizer())
     assert not m.training
     assert t.translate(["The man."]) == t.translate(["The man."])
+
+
+def test_autocast_changes_neither_texts_nor_attention() -> None:
+    t = translator()
+    (expected,) = t.translate(["The man."], need_weights=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = t.translate(["The man."], need_weights=True)
+    assert found == expected
+    assert found.attention is not None
+    assert torch.equal(found.attention, expected.attention)
+
+
+def test_one_thread_translates_and_the_caller_gets_his_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two would spin for each other where something else keeps a core busy."""
+    seen: set[int] = set()
+    read = TokenEmbedding.forward
+
+    def watched(self: TokenEmbedding, ids: Tensor) -> Tensor:
+        seen.add(torch.get_num_threads())
+        return read(self, ids)
+
+    monkeypatch.setattr(TokenEmbedding, "forward", watched)
+    t, english = translator(), "The man sees the dog."
+    torch.set_num_threads(3)
+    try:
+        for work in (
+            lambda: t.translate([english], need_weights=True),
+            lambda: t.translate([english], beam_size=1),
+            lambda: greedy_search(t.model, sentence(5, 6)),
+            lambda: sample_search(t.model, sentence(5, 6)),
+            lambda: beam_search(t.model, sentence(5, 6)),
+            lambda: word_attention(t.model, t.tokenizer, english, "L'homme"),
+        ):
+            seen.clear()
+            work()
+            assert seen == {1}
+            assert torch.get_num_threads() == 3
+        refuses(lambda: t.translate([english], beam_size=0), "beam_size")
+        with pytest.raises(ValueError, match="holds 999"):
+            translate_ids(t.model, [[999]])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+
+
+CORES = os.cpu_count() or 1
+BURNER = 'print("here", flush=True)\nwhile True: pass'
+
+
+def test_a_busy_machine_costs_no_more_work() -> None:
+    """While others burn every core, what sixteen sentences cost is what they cost one thread.
+
+    Two threads would burn as much time again as each of them waits for the other.
+    """
+    t = Translator.from_pretrained("grammar-en-fr")
+
+    def spent(threads: int) -> float:
+        torch.set_num_threads(threads)
+        start = time.process_time()
+        for _ in range(16):
+            t.translate(["The small cat sees the red bicycle."], beam_size=1)
+        return time.process_time() - start
+
+    command = [sys.executable, "-c", BURNER]
+    burners = [
+        subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)
+    ]
+    try:
+        for burner in burners:
+            assert burner.stdout is not None
+            assert burner.stdout.readline() == b"here\n"
+        rounds = [(spent(1), spent(2)) for _ in range(3)]
+    finally:
+        torch.set_num_threads(1)
+        for burner in burners:
+            burner.kill()
+            burner.communicate()
+    one, two = (min(seconds) for seconds in zip(*rounds, strict=True))
+    assert two < 3 * one
 
 
 def test_a_trained_model_translates() -> None:
