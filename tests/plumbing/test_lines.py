@@ -9,6 +9,7 @@ import pytest
 from scratch.plumbing.models.storage import save_pretrained
 from scratch.plumbing.scoring import lines
 from scratch.plumbing.scoring.lines import in_blocks
+from scratch.transformer import count_parameters
 from scratch.translation import Translator
 from small import PAIRS, model, tokenizer
 
@@ -27,7 +28,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Two cores and blocks of four lines are enough for processes; those that were started."""
+    """The processes that were started; two cores and two blocks, however small, are enough."""
     found: list[Any] = []
 
     def start(name: str) -> Any:
@@ -37,7 +38,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     begin = lines._start
     monkeypatch.setattr(lines, "_start", start)
     monkeypatch.setattr(lines, "_cores", lambda: 2)
-    monkeypatch.setattr(lines, "WORTH", 4)
+    monkeypatch.setattr(lines, "WORTH", 1)
     return found
 
 
@@ -66,6 +67,10 @@ def test_a_mistake_in_a_process_is_raised_here(saved: str, started: list[Any]) -
     translator = Translator.from_pretrained(saved)
     with pytest.raises(ValueError, match="beam_size is 0"):
         list(in_blocks(translator, TEXTS, 4, model=saved, beam_size=0))
+    assert started == []
+    too_long = [*TEXTS[:4], *["a" * 99] * 4]  # a line that nobody has checked
+    with pytest.raises(ValueError, match="expected at most 39"):
+        list(in_blocks(translator, too_long, 4, model=saved))
     shared = in_blocks(translator, TEXTS, 4, model=saved)
     assert next(shared)[0] == TEXTS[:4]
     for process, _ in started[2:]:
@@ -79,16 +84,19 @@ def test_little_work_starts_no_process(
     saved: str, started: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     translator = Translator.from_pretrained(saved)
-    expected = [text for _, found in in_blocks(translator, TEXTS[:11], 11) for text in found]
+    expected = [found.text for found in translator.translate(TEXTS[:11], beam_size=1)]
 
     def same(texts: list[str], at_a_time: int) -> None:
-        found = in_blocks(translator, texts, at_a_time, model=saved)
-        assert [text.text for _, part in found for text in part] == [text.text for text in expected]
+        found = in_blocks(translator, texts, at_a_time, model=saved, beam_size=1)
+        texts_found = [translation.text for _, part in found for translation in part]
+        assert texts_found == expected[: len(texts)]
 
+    monkeypatch.setattr(lines, "WORTH", 11 * count_parameters(translator.model))
     same(TEXTS[:11], 11)  # one block
-    same(TEXTS[:11], 8)  # the second is not full
-    same(TEXTS[:11], 3)  # blocks are small
+    same(TEXTS[:11], 5)  # small ones, and nobody reads ahead
+    same(TEXTS[:10], 6)  # the second is not full
+    monkeypatch.setattr(lines, "WORTH", 1)
     monkeypatch.setattr(lines, "_cores", lambda: 1)
-    same(TEXTS[:11], 5)
+    same(TEXTS[:11], 6)
     assert started == []
     assert list(in_blocks(translator, [], 4, model=saved)) == []

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from scratch.translation import Translation, Translator
+from scratch.transformer import count_parameters
+from scratch.translation import Search, Translation, Translator
 
 __all__ = ["checked_lines", "in_blocks", "input_lines", "lines_at_a_time", "translated"]
 
@@ -22,7 +23,9 @@ SHOWN_AFTER = 1.0  # seconds of work, for a progress bar
 MOST_BYTES = 100_000  # of a line and its end: nothing longer is read, let alone cut into tokens
 SORTED_BATCHES = 8  # batches that are read ahead, so that lines of one length share a batch
 WORKERS = 2  # processes of one thread each, between which long work is divided
-WORTH = 512  # lines in a block: with less, starting processes takes longer than they save
+# Lines times outputs of each times weights: ten seconds of one thread or so.  To start two
+# processes takes three; with less work they would save little, and with one core busy nothing.
+WORTH = 1.0e10
 
 Task = tuple[list[str], dict[str, Any]]  # a block of lines, and settings of its translation
 
@@ -112,20 +115,22 @@ def in_blocks(
 ) -> Iterator[tuple[list[str], list[Translation]]]:
     """Yield ``lines`` in blocks of ``at_a_time``, in order, each with its translations.
 
-    ``settings`` are those of :meth:`~scratch.translation.Translator.translate`.  With ``model``,
-    the name or folder that ``translator`` was loaded from, two processes share the work where
-    there are two full blocks of it or more and two cores; the translations are the same.  What
-    reading the lines raises is raised once those before it are yielded.
+    ``settings`` are those of :class:`~scratch.translation.Search`.  With ``model``, the name or
+    folder that ``translator`` was loaded from, two processes share the work where two blocks are
+    :data:`WORTH` it and there are two cores; the translations are the same.  What reading the
+    lines raises is raised once those before it are yielded.
     """
+    search, weights = Search(**settings), count_parameters(translator.model)
+    work = weights * (search.beam_size if search.temperature is None else 1)  # for one line
     tasks = _tasks(translator, _blocks(lines, at_a_time), settings)
-    device = translator.model.output.weight.device.type
-    large = model is not None and at_a_time >= WORTH and device == "cpu" and _cores() >= WORKERS
-    ahead = list(itertools.islice(tasks, WORKERS)) if large else []
-    tasks = itertools.chain(ahead, tasks)
-    full = [task for task in ahead if not isinstance(task, Exception) and len(task[0]) >= WORTH]
-    if model is not None and len(full) == WORKERS:
-        yield from _in_processes(model, tasks)
-        return
+    on_cpu = translator.model.output.weight.device.type == "cpu"
+    if model is not None and on_cpu and _cores() >= WORKERS and WORKERS * at_a_time * work >= WORTH:
+        ahead = list(itertools.islice(tasks, WORKERS))
+        tasks = itertools.chain(ahead, tasks)
+        read = [len(task[0]) for task in ahead if not isinstance(task, Exception)]
+        if len(read) == WORKERS and sum(read) * work >= WORTH:
+            yield from _in_processes(model, tasks)
+            return
     for task in tasks:
         if isinstance(task, Exception):
             raise task
