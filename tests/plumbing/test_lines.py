@@ -1,6 +1,9 @@
 """Blocks of lines: shared between two processes or not, the same translations in the same order."""
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,7 +56,10 @@ def test_two_processes_translate_what_one_does(saved: str, started: list[Any]) -
     alone = list(in_blocks(translator, TEXTS, 4, **settings))
     assert started == []
     shared = in_blocks(translator, bad_at_the_end(), 4, model=saved, **settings)
-    found = [next(shared) for _ in range(5)]  # the lines before the bad one come first
+    found = [next(shared)]
+    for process, _ in started:
+        os.kill(process.pid, signal.SIGINT)  # Ctrl-C, which is for the parent
+    found += [next(shared) for _ in range(4)]  # the lines before the bad one come first
     with pytest.raises(ValueError, match="line 19 is bad"):
         next(shared)
     assert found[:4] == alone[:4]
@@ -63,21 +69,49 @@ def test_two_processes_translate_what_one_does(saved: str, started: list[Any]) -
     assert not any(process.is_alive() for process, _ in started)
 
 
-def test_a_mistake_in_a_process_is_raised_here(saved: str, started: list[Any]) -> None:
+class Thread(threading.Thread):
+    """What works as a process does, without starting one."""
+
+    def terminate(self) -> None:
+        pass
+
+
+def test_a_mistake_in_a_process_is_raised_here(
+    saved: str, started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(name: str) -> Any:
+        ours, theirs = multiprocessing.Pipe()
+        thread = Thread(target=lines._work, args=(theirs, name), daemon=True)
+        thread.start()
+        started.append(ours)  # what stops it: nobody at the other end
+        return Thread(target=ours.close), ours
+
+    monkeypatch.setattr(lines, "_start", start)
+    monkeypatch.setattr(Thread, "join", Thread.run)
     translator = Translator.from_pretrained(saved)
     with pytest.raises(ValueError, match="beam_size is 0"):
         list(in_blocks(translator, TEXTS, 4, model=saved, beam_size=0))
     assert started == []
-    too_long = [*TEXTS[:4], *["a" * 99] * 4]  # a line that nobody has checked
-    with pytest.raises(ValueError, match="expected at most 39"):
-        list(in_blocks(translator, too_long, 4, model=saved))
-    shared = in_blocks(translator, TEXTS, 4, model=saved)
+    too_long = [*TEXTS[:4], "a" * 99]  # a line that nobody has checked
+    shared = in_blocks(translator, too_long, 4, model=saved)
     assert next(shared)[0] == TEXTS[:4]
-    for process, _ in started[2:]:
-        process.kill()
+    with pytest.raises(ValueError, match="expected at most 39"):
+        next(shared)
+    assert len(started) == 2
+
+
+def test_a_process_that_dies_is_noticed(saved: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(name: str) -> Any:
+        ours, theirs = multiprocessing.Pipe()
+        theirs.close()
+        return Thread(), ours
+
+    monkeypatch.setattr(lines, "_start", start)
+    monkeypatch.setattr(lines, "_cores", lambda: 2)
+    monkeypatch.setattr(lines, "WORTH", 1)
+    monkeypatch.setattr(Thread, "join", lambda self: None)
     with pytest.raises(MemoryError):
-        list(shared)
-    assert multiprocessing.active_children() == []
+        list(in_blocks(Translator.from_pretrained(saved), TEXTS, 4, model=saved))
 
 
 def test_little_work_starts_no_process(

@@ -1,13 +1,16 @@
 """Translation: sentences alone or in a batch, texts of any kind, models that ship."""
 
+import inspect
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +23,11 @@ from reference import quick, refuses
 from scratch.alignment import word_attention
 from scratch.datasets import pad_rows
 from scratch.embedding import TokenEmbedding
+from scratch.plumbing.cli import _parser as build_parser
 from scratch.plumbing.data.fetch import is_cached
 from scratch.plumbing.fast.decoding import FastModel, fast_best, fast_outputs
 from scratch.plumbing.models.storage import PRETRAINED
+from scratch.plumbing.scoring.evaluation import BeamSearch
 from scratch.search import (
     Hypothesis,
     beam_search,
@@ -34,7 +39,7 @@ from scratch.search import (
     seeded_generators,
 )
 from scratch.tokens import train_tokenizer
-from scratch.translation import Translation, Translator, translate_ids
+from scratch.translation import Search, Translation, Translator, translate_ids
 from small import PAIRS, model, tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -308,6 +313,25 @@ def test_bad_sources_are_named() -> None:
         refuses(lambda s=search: s(m, torch.tensor([3])), "source has shape (1,)")  # type: ignore[misc]
         refuses(lambda s=search: s(m, torch.tensor([[3.0]])), "source has dtype")  # type: ignore[misc]
         refuses(lambda s=search: s(m, torch.tensor([[12]])), "source holds the id 12")  # type: ignore[misc]
+
+
+def test_every_way_to_translate_has_the_same_defaults(root: Path) -> None:
+    """A script, a chapter, the command line and the browser look for the same outputs."""
+    expected = Search().beam_size, Search().length_penalty
+    taught = inspect.signature(beam_search).parameters
+    asked = build_parser().parse_args(["evaluate"])
+    page = (root / "book/playground.md").read_text("utf-8")
+    address = (root / "book/assets/playground/address.js").read_text("utf-8")
+    form = [re.search(rf'name="{name}"[^>]* value="([^"]+)"', page) for name in ("beam", "alpha")]
+    link = [re.search(rf'DEFAULTS = .*\b{name}: "([^"]+)"', address) for name in ("beam", "alpha")]
+    for found in (
+        [taught[name].default for name in ("beam_size", "length_penalty")],
+        [BeamSearch().beam, BeamSearch().length_penalty],
+        [asked.beam, asked.length_penalty],
+        [float(match[1]) for match in form if match],
+        [float(match[1]) for match in link if match],
+    ):
+        assert tuple(found) == expected
 
 
 def test_a_model_and_a_tokenizer_that_do_not_belong_together_are_refused() -> None:

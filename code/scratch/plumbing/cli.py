@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from scratch.plumbing.defaults import BEAM_SIZE, LENGTH_PENALTY
+
 __all__ = ["main"]
 
 DEFAULT_MODEL = "en-fr"
@@ -121,8 +123,12 @@ def _add_evaluate(commands: Any) -> None:
     c.add_argument("--split", help="the same, by Multi30k's own name: val or test_2016_flickr")
     c.add_argument("--source", metavar="FILE", help="another test set, a sentence a line")
     c.add_argument("--references", nargs="+", metavar="FILE", help="and its translations")
-    c.add_argument("--beam", type=int, default=5, metavar="N", help="beam size (%(default)s)")
-    c.add_argument("--length-penalty", type=float, default=0.6, metavar="A", help="(%(default)s)")
+    c.add_argument(
+        "--beam", type=int, default=BEAM_SIZE, metavar="N", help="beam size (%(default)s)"
+    )
+    c.add_argument(
+        "--length-penalty", type=float, default=LENGTH_PENALTY, metavar="A", help="(%(default)s)"
+    )
     c.add_argument("--out", metavar="FILE", help="write the translations here, one per line")
     c.add_argument("--json", metavar="FILE", help="write the scores here")
     c.add_argument(
@@ -150,8 +156,8 @@ def _add_ship(commands: Any) -> None:
 def _add_translate(commands: Any) -> None:
     c = commands.add_parser("translate", help="English lines on stdin, French lines on stdout")
     c.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} (%(default)s)")
-    c.add_argument("--beam", type=int, metavar="N", help="beam size (5)")
-    c.add_argument("--length-penalty", type=float, metavar="A", help="(0.6)")
+    c.add_argument("--beam", type=int, metavar="N", help=f"beam size ({BEAM_SIZE})")
+    c.add_argument("--length-penalty", type=float, metavar="A", help=f"({LENGTH_PENALTY})")
     c.add_argument("--sample", action="store_true", help="draw the words instead of searching")
     c.add_argument("--temperature", type=float, metavar="T", help="of --sample (1.0)")
     c.add_argument("--seed", type=int, metavar="N", help="of --sample (0)")
@@ -178,7 +184,8 @@ def _translate(arguments: argparse.Namespace) -> None:
     at_a_time = lines_at_a_time(a.batch_size, sys.stdin.isatty())
     first = None
     lines = input_lines(sys.stdin.buffer)
-    for number, (line, found) in enumerate(translated(translator, lines, at_a_time, **settings)):
+    found_lines = translated(translator, lines, at_a_time, model=a.model, **settings)
+    for number, (line, found) in enumerate(found_lines):
         print(" ".join(found.text.split()))  # one line out for each line in, whatever it is
         if (number + 1) % at_a_time == 0:
             sys.stdout.flush()
@@ -209,7 +216,7 @@ def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, value in (search if a.sample else sampling).items():
         given = f"{name} is {value} {'with' if a.sample else 'without'} --sample"
         checks.require(value is None, f"{given}, expected {name} to be left out")
-    a.beam, a.length_penalty = _given(a.beam, 5), _given(a.length_penalty, 0.6)
+    a.beam, a.length_penalty = _given(a.beam, BEAM_SIZE), _given(a.length_penalty, LENGTH_PENALTY)
     _check_search(a)
     settings = {"batch_size": a.batch_size}
     if not a.sample:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scratch.plumbing.defaults import BEAM_SIZE, LENGTH_PENALTY
 from scratch.plumbing.files import write_whole
 from scratch.plumbing.models.quantize import Loss
 from scratch.plumbing.models.ship import SHIPPED, seconds_of
@@ -222,7 +223,7 @@ def _scores(found: dict[str, Any] | None, name: str) -> str:
     again = f"python -m scratch evaluate --model {name} --set all --record"
     if found is None:
         return f"Not measured yet: `{again}` measures, and writes them here."
-    if (found["beam"], found["length_penalty"]) != (5, 0.6):  # what evaluate does if not told
+    if (found["beam"], found["length_penalty"]) != (BEAM_SIZE, LENGTH_PENALTY):
         again += f" --beam {found['beam']} --length-penalty {found['length_penalty']:g}"
     search = f"Beam {found['beam']}, length penalty {found['length_penalty']:g}, measured on "
     parts = [search + f"the stored weights by `{again}`:", _score_rows(found), _protocol(found)]

@@ -12,6 +12,7 @@ from scratch.datasets import group_references, multi30k, tatoeba
 from scratch.plumbing import checks
 from scratch.plumbing.data.everyday import everyday_sentences
 from scratch.plumbing.data.fetch import text_lines
+from scratch.plumbing.defaults import BEAM_SIZE, LENGTH_PENALTY
 from scratch.plumbing.files import write_whole
 from scratch.plumbing.models import storage as checkpoint
 from scratch.plumbing.models.card import SCORES, write_card
@@ -44,8 +45,8 @@ BATCH = 64  # sentences at a time, as many as `translate` takes
 class BeamSearch:
     """How translations are looked for: the beam's size and the GNMT length penalty."""
 
-    beam: int = 5
-    length_penalty: float = 0.6
+    beam: int = BEAM_SIZE
+    length_penalty: float = LENGTH_PENALTY
 
 
 @dataclass(frozen=True)

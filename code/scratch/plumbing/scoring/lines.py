@@ -197,11 +197,11 @@ def _start(model: str) -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, model), daemon=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is ignored, children ignore too
     try:
         process.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
     theirs.close()  # so that a process that dies is noticed
     return process, ours
 
