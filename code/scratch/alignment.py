@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from scratch.corpus import Links
 from scratch.plumbing import checks
+from scratch.plumbing.threads import one_thread
 from scratch.tokens import Tokenizer
 from scratch.transformer import Transformer, attention_maps
 
 __all__ = [
-    "Links",
     "alignment_error_rate",
     "between_words",
     "diagonal_links",
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 CONTRACTED = ("t", "s", "m", "d", "re", "ve", "ll")  # what follows the apostrophe in English
-Links = frozenset[tuple[int, int]]  # pairs (source word, target word), counted from 0
 
 
 def words_of(tokenizer: Tokenizer, ids: Sequence[int]) -> list[list[int]]:
@@ -66,6 +66,7 @@ def between_words(
     return torch.stack([columns[..., word, :].mean(-2) for word in target], dim=-2)
 
 
+@one_thread()
 @torch.inference_mode()
 def word_attention(
     model: Transformer, tokenizer: Tokenizer, english: str, french: str

@@ -26,7 +26,7 @@ from typing import Any
 
 import page
 
-BENCHMARKS = ("training", "decoding")
+BENCHMARKS = ("training", "decoding", "busy")
 ROUNDS = 7
 # Before Python starts, because that is when they are read: two threads; and an allocator that
 # keeps what it was given back, for all alike: page faults would cost more than arithmetic.

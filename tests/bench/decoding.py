@@ -19,8 +19,9 @@ from decoding_peers import Decode, ctranslate2_decoder, hugging_face_decoder
 from scratch.datasets import grammar, multi30k
 from scratch.plumbing.data.fetch import is_cached
 from scratch.plumbing.models.storage import PRETRAINED, load_pretrained
+from scratch.search import beam_search, greedy_search
 from scratch.transformer import Transformer, TransformerConfig
-from scratch.translation import beam_search, greedy_search, translate_ids
+from scratch.translation import translate_ids
 
 OURS, TAUGHT, ENGINE = "this book", "this book, as taught", "CTranslate2"
 PEERS = {"post": "Marian", "pre": "M2M100"}  # the one of Hugging Face that has such layers

@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import busy
 import contestants
 import harness
 import page
@@ -196,6 +197,30 @@ def test_tables_hold_the_numbers() -> None:
     ]
     assert "| this book, fast | 250 | 2.00 |" in made["allocator"]
     assert "| Padding in the real batches | 5 % |" in made["machine"]
+
+
+BUSY = {
+    "machine": EXAMPLE["machine"],
+    "quiet": {"a": {"one thread": [0.2], "as it is": [0.1]}},
+    "busy": {"a": {"one thread": [0.25, 0.2, 0.9], "as it is": [0.5, 0.1, 0.3]}},
+}
+
+
+def test_the_busy_table_divides_what_was_measured_beside_the_burner() -> None:
+    assert busy.tables(BUSY)["times"].splitlines()[-1] == "| a | 200 | 100 | 250 | 300 | 1.20 |"
+
+
+def test_with_one_core_busy_nothing_takes_much_longer_than_on_one_thread() -> None:
+    if not (page.RESULTS / "busy.json").exists():
+        pytest.skip('nobody has recorded it yet: make bench ARGS="busy"')
+    found = busy.ratios(page.read_results("busy"))
+    assert {name: ratio for name, ratio in found.items() if ratio > busy.MOST} == {}
+
+
+def test_a_burner_burns_and_stops() -> None:
+    with busy.one_core_busy() as burner:
+        assert burner.poll() is None
+    assert burner.returncode != 0
 
 
 def test_results_survive_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pooch
 import pytest
+import requests
 
 from reference import refuses
 from scratch.plumbing.data import fetch
@@ -19,12 +21,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and no network: a download fails at once unless a test says otherwise."""
     monkeypatch.setenv("SCRATCH_DATA", str(tmp_path))
     monkeypatch.setattr(fetch, "_downloader", lambda: offline)
-    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: None)
     return tmp_path
 
 
 def offline(url: str, output_file: Any, pooch: Any) -> None:
-    raise ConnectionError(f"no network for {url}")
+    raise requests.exceptions.ConnectionError(f"no network for {url}")
 
 
 def serves(content: bytes) -> Any:
@@ -137,7 +139,7 @@ def test_a_download_that_fails_is_tried_three_times(
     def download(url: str, output_file: Any, pooch: Any) -> None:
         urls.append(url)
         if len(urls) <= failures:
-            raise ConnectionError
+            raise requests.exceptions.ConnectionError
         Path(output_file).write_bytes(CONTENT)
 
     monkeypatch.setattr(fetch, "_downloader", lambda: download)
@@ -233,7 +235,7 @@ def test_a_real_download_that_fails_is_quiet_and_quick(
     monkeypatch.undo()
     monkeypatch.setenv("SCRATCH_DATA", str(cache))
     monkeypatch.setattr(fetch, "_GITHUB", "http://127.0.0.1:9/")  # where nothing listens
-    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: None)
     with pytest.raises(ValueError, match="could not be fetched"):
         fetch.local_path(NAME)
     assert capfd.readouterr().err == ""

@@ -24,6 +24,7 @@ from press.playground.export import export, size_note, stored_weights, write_gra
 from press.site.serve import server
 from scratch.plumbing.cli import DEFAULT_MODEL
 from scratch.plumbing.models.storage import PRETRAINED, load_pretrained, pack, unpack
+from scratch.search import longest_output
 from scratch.transformer import (
     AttentionMaps,
     DecoderState,
@@ -31,7 +32,7 @@ from scratch.transformer import (
     TransformerConfig,
     attention_maps,
 )
-from scratch.translation import longest_output, translate_ids
+from scratch.translation import translate_ids
 
 SMALL = TransformerConfig(40, 12, 3, 20, 2, 2, dropout=0.0, max_len=24, norm="pre")
 

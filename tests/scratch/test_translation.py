@@ -1,11 +1,16 @@
-"""Search: cached or not, alone or in a batch, with any beam, held against what it approximates."""
+"""Translation: sentences alone or in a batch, texts of any kind, models that ship."""
 
-import itertools
+import inspect
 import math
+import os
 import random
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,176 +20,36 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reference import quick, refuses
-from scratch import translation
+from scratch.alignment import word_attention
 from scratch.datasets import pad_rows
+from scratch.embedding import TokenEmbedding
+from scratch.plumbing.cli import _parser as build_parser
 from scratch.plumbing.data.fetch import is_cached
 from scratch.plumbing.fast.decoding import FastModel, fast_best, fast_outputs
 from scratch.plumbing.models.storage import PRETRAINED
-from scratch.tokens import train_tokenizer
-from scratch.transformer import Transformer
-from scratch.translation import (
+from scratch.plumbing.scoring.evaluation import BeamSearch
+from scratch.search import (
     Hypothesis,
-    Translation,
-    Translator,
     beam_search,
-    drawing,
     gnmt_penalty,
     greedy_search,
     left_to_right,
-    longest_output,
-    one_die_each,
+    multinomial_sampler,
     sample_search,
-    start_beams,
-    translate_ids,
+    seeded_generators,
 )
+from scratch.tokens import train_tokenizer
+from scratch.translation import Search, Translation, Translator, translate_ids
 from small import PAIRS, model, tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ALPHAS = (0.0, 0.6, 1.0, 3.0)
 END = 2
 sources = st.lists(st.lists(st.integers(3, 11), max_size=6), min_size=1, max_size=5)
 
 
 def sentence(*words: int) -> Tensor:
     return torch.tensor([[*words, END]])
-
-
-def log_probs_of_next(m: Transformer, source: Tensor, written: list[int]) -> Tensor:
-    """Log-probabilities of the next token, everything computed afresh; <pad>, <bos> never come."""
-    with torch.inference_mode():
-        logits = m(source, torch.tensor([[1, *written]]))[0, -1]
-    result = logits.log_softmax(-1)
-    result[:2] = -math.inf
-    return result
-
-
-def score_of(m: Transformer, source: Tensor, tokens: list[int]) -> float:
-    """The log-probability of a whole output, <eos> included, from one pass over all of it."""
-    whole = [*tokens, END]
-    with torch.inference_mode():
-        log_probs = m(source, torch.tensor([[1, *tokens]]))[0].log_softmax(-1)
-    return sum(log_probs[i, token].item() for i, token in enumerate(whole))
-
-
-def greedy_afresh(m: Transformer, source: Tensor) -> list[int]:
-    limit = min(2 * source.shape[1] + 10, m.config.max_len)
-    written: list[int] = []
-    while len(written) < limit - 1:
-        token = int(log_probs_of_next(m, source, written).argmax())
-        if token == END:
-            break
-        written.append(token)
-    return written
-
-
-# -- greedy search
-
-
-@pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
-@pytest.mark.parametrize("tie", [True, False])
-def test_cached_greedy_search_equals_computing_everything_afresh(
-    norm: str, positions: str, tie: bool
-) -> None:
-    ended_early = 0
-    for seed in range(8):
-        m = model(
-            seed, torch.float64, norm=norm, positions=positions, tie_embeddings=tie, vocab_size=8
-        )
-        source = sentence(*torch.randint(3, 8, (seed,)).tolist())
-        (found,) = greedy_search(m, source)
-        assert found.tokens == greedy_afresh(m, source)
-        assert (
-            found.log_prob
-            == found.score
-            == pytest.approx(score_of(m, source, found.tokens), abs=1e-5)
-        )
-        ended_early += len(found.tokens) < 9
-    assert ended_early > 0 or tie  # the test would see less if every output ran out of room
-
-
-def test_beam_of_one_equals_greedy() -> None:
-    for seed in range(12):
-        m = model(seed, torch.float64)
-        batch = pad_rows([[3, 4, 5, END], [7, END], [END]], 0)
-        greedy = greedy_search(m, batch)
-        for alpha in ALPHAS:
-            beam = beam_search(m, batch, beam_size=1, length_penalty=alpha)
-            assert [b.tokens for b in beam] == [g.tokens for g in greedy]
-            for b, g in zip(beam, greedy, strict=True):
-                assert b.log_prob == pytest.approx(g.log_prob, abs=1e-5)
-
-
-# -- beam search against all there is
-
-
-def limit_to(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(
-        translation, "longest_output", lambda _, source: torch.full((len(source),), limit)
-    )
-
-
-@pytest.mark.parametrize("alpha", ALPHAS)
-def test_a_beam_as_wide_as_the_space_equals_exhaustive_search(
-    alpha: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit_to(monkeypatch, 4)
-    words = (3, 4, 5)
-    outputs = [list(o) for n in range(4) for o in itertools.product(words, repeat=n)]
-    assert len(outputs) == 1 + 3 + 9 + 27
-    lengths = set()
-    for seed in range(6):
-        m = model(seed, torch.float64, vocab_size=6, tie_embeddings=False)
-        with torch.no_grad():
-            m.output.weight.mul_(8)  # sure of itself: not always the shortest is best
-        source = sentence(3, 5)
-        scores = [score_of(m, source, o) / ((5 + len(o) + 1) / 6) ** alpha for o in outputs]
-        best = max(range(len(outputs)), key=scores.__getitem__)
-        (found,) = beam_search(m, source, beam_size=len(outputs), length_penalty=alpha)
-        assert found.tokens == outputs[best]
-        assert found.score == pytest.approx(scores[best], abs=1e-9)
-        assert found.log_prob == pytest.approx(score_of(m, source, outputs[best]), abs=1e-9)
-        lengths.add(len(found.tokens))
-    assert len(lengths) > 1
-
-
-def test_a_beam_as_wide_as_the_space_finds_every_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit_to(monkeypatch, 3)
-    m = model(3, torch.float64, vocab_size=5)
-    source = sentence(3)
-    beams = start_beams(m, source, 7)
-    with torch.inference_mode():
-        while not beams.all_done():
-            translation.extend_beams(m, beams, 0.6)
-    outputs = [list(o) for n in range(3) for o in itertools.product((3, 4), repeat=n)]
-    assert sorted(h.tokens for h in beams.ended[0]) == sorted(outputs)
-    for h in beams.ended[0]:
-        assert h.log_prob == pytest.approx(score_of(m, source, h.tokens), abs=1e-9)
-
-
-def test_every_result_of_a_beam_is_scored_as_a_fresh_pass_scores_it() -> None:
-    for seed in range(6):
-        m = model(seed, torch.float64)
-        source = sentence(3, 4, 5)
-        for size in (2, 3, 5, 30):
-            (found,) = beam_search(m, source, beam_size=size, length_penalty=0.6)
-            expected = score_of(m, source, found.tokens)
-            assert found.log_prob == pytest.approx(expected, abs=1e-9)
-            penalty = ((5 + len(found.tokens) + 1) / 6) ** 0.6
-            assert found.score == pytest.approx(expected / penalty, abs=1e-9)
-            assert not {0, 1, 2} & set(found.tokens)
-
-
-def test_a_higher_penalty_never_asks_for_shorter_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit_to(monkeypatch, 4)
-    for seed in range(6):
-        m = model(seed, torch.float64, vocab_size=5)
-        lengths = [
-            len(beam_search(m, sentence(3), beam_size=15, length_penalty=a)[0].tokens)
-            for a in ALPHAS
-        ]
-        assert lengths == sorted(lengths)  # true of the exhaustive search that this beam is
 
 
 # -- batches
@@ -236,39 +101,7 @@ def test_results_come_in_the_order_of_their_sources() -> None:
     assert translate_ids(m, []) == []
 
 
-# -- drawing
-
-
-def test_draws_fall_as_the_temperature_says() -> None:
-    p = torch.tensor([0.0, 0.0, 0.1, 0.2, 0.7])
-    for temperature in (0.5, 1.0, 3.0):
-        choose = drawing(temperature, one_die_each(0, [0]))
-        drawn = choose(p.log().expand(20_000, 5), [0] * 20_000)
-        expected = p ** (1 / temperature)
-        shares = drawn.bincount(minlength=5) / 20_000
-        assert shares.tolist() == pytest.approx((expected / expected.sum()).tolist(), abs=0.015)
-        assert shares[0] == shares[1] == 0  # what cannot be is never drawn
-
-
-@pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
-def test_the_ends_of_the_die_are_tokens_that_can_be(number: float) -> None:
-    class Stuck(random.Random):
-        def random(self) -> float:
-            return number
-
-    log_probs = torch.tensor([[-math.inf, -math.inf, -1.0, -2.0, -math.inf]])
-    (token,) = drawing(1.0, [Stuck()])(log_probs, [0]).tolist()
-    assert token == (2 if number == 0.0 else 3)
-
-
-def test_the_lowest_temperature_is_greedy() -> None:
-    for seed in range(6):
-        m = model(seed, torch.float64)
-        batch = pad_rows([[3, 4, 5, END], [7, END], [END]], 0)
-        cold = sample_search(m, batch, temperature=0.01, seed=seed)
-        assert [h.tokens for h in cold] == [h.tokens for h in greedy_search(m, batch)]
-        for h, row in zip(cold, batch, strict=True):
-            assert h.log_prob == pytest.approx(score_of(m, row[row > 0][None], h.tokens), abs=1e-4)
+# -- sampling
 
 
 @quick
@@ -283,9 +116,8 @@ def test_a_draw_depends_on_its_seed_and_number_only(
     taught = sample_search(m, pad_rows(rows, 0), **settings)
     for number, row in enumerate(rows):
         (alone,) = translate_ids(m, [row], offset=number, **settings)
-        (by_hand,) = left_to_right(
-            m, torch.tensor([row]), drawing(2.0, one_die_each(seed, [number]))
-        )
+        sampler = multinomial_sampler(2.0, seeded_generators(seed, [number]))
+        (by_hand,) = left_to_right(m, torch.tensor([row]), sampler)
         assert alone.tokens == together[number].tokens == taught[number].tokens == by_hand.tokens
 
 
@@ -307,29 +139,6 @@ def test_bad_sampling_settings_are_named() -> None:
     refuses(lambda: translate_ids(m, [], seed=-1), "seed is -1")
     refuses(lambda: translate_ids(m, [], offset=-1), "offset is -1")
     refuses(lambda: sample_search(m, sentence(3), seed=1.5), "seed is 1.5")  # type: ignore[arg-type]
-
-
-# -- length
-
-
-def test_no_output_is_longer_than_its_limit() -> None:
-    m = model(0, max_len=16)
-    batch = pad_rows([[3, END], [3] * 15 + [END]], 0)
-    assert longest_output(m, batch).tolist() == [14, 16]
-    assert longest_output(model(max_len=9), batch).tolist() == [9, 9]
-    for seed in range(6):
-        m = model(seed, max_len=16)
-        for found in (greedy_search(m, batch), beam_search(m, batch, beam_size=3)):
-            assert len(found[0].tokens) <= 13
-            assert len(found[1].tokens) <= 15
-
-
-def test_the_penalty_by_hand() -> None:
-    assert gnmt_penalty(1, 0.6) == 1.0
-    assert gnmt_penalty(7, 1.0) == 2.0
-    assert gnmt_penalty(7, 0.5) == pytest.approx(math.sqrt(2))
-    assert gnmt_penalty(19, 0.6) == pytest.approx(4**0.6)
-    assert gnmt_penalty(300, 0.0) == 1.0
 
 
 # -- texts
@@ -506,6 +315,25 @@ def test_bad_sources_are_named() -> None:
         refuses(lambda s=search: s(m, torch.tensor([[12]])), "source holds the id 12")  # type: ignore[misc]
 
 
+def test_every_way_to_translate_has_the_same_defaults(root: Path) -> None:
+    """A script, a chapter, the command line and the browser look for the same outputs."""
+    expected = Search().beam_size, Search().length_penalty
+    taught = inspect.signature(beam_search).parameters
+    asked = build_parser().parse_args(["evaluate"])
+    page = (root / "book/playground.md").read_text("utf-8")
+    address = (root / "book/assets/playground/address.js").read_text("utf-8")
+    form = [re.search(rf'name="{name}"[^>]* value="([^"]+)"', page) for name in ("beam", "alpha")]
+    link = [re.search(rf'DEFAULTS = .*\b{name}: "([^"]+)"', address) for name in ("beam", "alpha")]
+    for found in (
+        [taught[name].default for name in ("beam_size", "length_penalty")],
+        [BeamSearch().beam, BeamSearch().length_penalty],
+        [asked.beam, asked.length_penalty],
+        [float(match[1]) for match in form if match],
+        [float(match[1]) for match in link if match],
+    ):
+        assert tuple(found) == expected
+
+
 def test_a_model_and_a_tokenizer_that_do_not_belong_together_are_refused() -> None:
     refuses(lambda: Translator(model(vocab_size=99), tokenizer()), "tokenizer has", "99")
     refuses(lambda: Translator(None, tokenizer()), "model is a NoneType")  # type: ignore[arg-type]
@@ -517,6 +345,87 @@ def test_a_translator_drops_nothing_out() -> None:
     t = Translator(m, tokenizer())
     assert not m.training
     assert t.translate(["The man."]) == t.translate(["The man."])
+
+
+def test_autocast_changes_neither_texts_nor_attention() -> None:
+    t = translator()
+    (expected,) = t.translate(["The man."], need_weights=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = t.translate(["The man."], need_weights=True)
+    assert found == expected
+    assert found.attention is not None
+    assert torch.equal(found.attention, expected.attention)
+
+
+def test_one_thread_translates_and_the_caller_gets_his_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two would spin for each other where something else keeps a core busy."""
+    seen: set[int] = set()
+    read = TokenEmbedding.forward
+
+    def watched(self: TokenEmbedding, ids: Tensor) -> Tensor:
+        seen.add(torch.get_num_threads())
+        return read(self, ids)
+
+    monkeypatch.setattr(TokenEmbedding, "forward", watched)
+    t, english = translator(), "The man sees the dog."
+    torch.set_num_threads(3)
+    try:
+        for work in (
+            lambda: t.translate([english], need_weights=True),
+            lambda: t.translate([english], beam_size=1),
+            lambda: greedy_search(t.model, sentence(5, 6)),
+            lambda: sample_search(t.model, sentence(5, 6)),
+            lambda: beam_search(t.model, sentence(5, 6)),
+            lambda: word_attention(t.model, t.tokenizer, english, "L'homme"),
+        ):
+            seen.clear()
+            work()
+            assert seen == {1}
+            assert torch.get_num_threads() == 3
+        refuses(lambda: t.translate([english], beam_size=0), "beam_size")
+        with pytest.raises(ValueError, match="holds 999"):
+            translate_ids(t.model, [[999]])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+
+
+CORES = os.cpu_count() or 1
+BURNER = 'print("here", flush=True)\nwhile True: pass'
+
+
+def test_a_busy_machine_costs_no_more_work() -> None:
+    """While others burn every core, what sixteen sentences cost is what they cost one thread.
+
+    Two threads would burn as much time again as each of them waits for the other.
+    """
+    t = Translator.from_pretrained("grammar-en-fr")
+
+    def spent(threads: int) -> float:
+        torch.set_num_threads(threads)
+        start = time.process_time()
+        for _ in range(16):
+            t.translate(["The small cat sees the red bicycle."], beam_size=1)
+        return time.process_time() - start
+
+    command = [sys.executable, "-c", BURNER]
+    burners = [
+        subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)
+    ]
+    try:
+        for burner in burners:
+            assert burner.stdout is not None
+            assert burner.stdout.readline() == b"here\n"
+        rounds = [(spent(1), spent(2)) for _ in range(3)]
+    finally:
+        torch.set_num_threads(1)
+        for burner in burners:
+            burner.kill()
+            burner.communicate()
+    one, two = (min(seconds) for seconds in zip(*rounds, strict=True))
+    assert two < 3 * one
 
 
 def test_a_trained_model_translates() -> None:
@@ -578,9 +487,10 @@ def test_batch_size_and_padding_change_no_token_on_any_test_sentence(name: str) 
     for first in range(0, len(ids), 50):  # neighbours of any length, so that there is padding
         rows = shuffled[first : first + 50]
         batch = pad_rows([ids[i] for i in rows], t.model.config.pad_id)
-        found = fast_outputs(FastModel(t.model), batch, longest_output(t.model, batch), fast_best)
-        for i, (tokens, p) in zip(rows, found, strict=True):
-            assert (tokens, p) == (expected[i].tokens, pytest.approx(expected[i].score, abs=1e-4))
+        found = fast_outputs(FastModel(t.model), batch, fast_best)
+        for i, h in zip(rows, found, strict=True):
+            score = pytest.approx(expected[i].score, abs=1e-4)
+            assert (h.tokens, h.score) == (expected[i].tokens, score)
     few = ids[:: max(1, len(ids) // 40)]
     alone = translate_ids(t.model, few, beam_size=5, batch_size=1)
     together = translate_ids(t.model, few, beam_size=5, batch_size=40)

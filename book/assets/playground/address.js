@@ -1,6 +1,6 @@
 // The input lives in the address, behind the #, where back and forward find it and no server sees it.
 
-const DEFAULTS = { s: "", by: "greedy", beam: "4", alpha: "0.6", t: "1", seed: "1", off: "" };
+const DEFAULTS = { s: "", by: "greedy", beam: "5", alpha: "0.6", t: "1", seed: "1", off: "" };
 
 // The one form of an address for `input`: known names in one order, nothing that goes without saying.
 export function addressOf(input) {

@@ -1,8 +1,6 @@
 """Files of others that the book trains on: fetched once, verified by checksum, then kept."""
 
 import gzip
-import os
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ _FOLDERS = {  # of the web, by folder of the cache
         "f6c89651306aa93d2f0f0447ce15b553a530abb0/"
     ),
 }
-PAUSES = (1.0, 3.0)  # seconds before a second and a third attempt at a download
+RETRIES = 2  # of a download that fails, after one second and after two more
 CHECKSUMS = {
     "multi30k/train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
     "multi30k/train.fr.gz": "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
@@ -36,12 +34,23 @@ CHECKSUMS = {
 }
 
 
-def cache_folder() -> Path:
-    """Return where fetched files live: ``$SCRATCH_DATA``, or a folder in the user's cache."""
+def _store() -> Any:
+    """Return pooch's view of the files: where they are kept, where they come from, their sums."""
     needs("data")
     import pooch  # here, because its import warns in every notebook that has no ipywidgets
 
-    return Path(os.environ.get("SCRATCH_DATA") or pooch.os_cache("tested-transformer"))
+    pooch.get_logger().setLevel("WARNING")  # the bar says what pooch's own log would say again
+    urls = {}
+    for name in CHECKSUMS:
+        part, _, file_name = name.partition("/")
+        urls[name] = _GITHUB + _FOLDERS[part] + file_name
+    settings = {"env": "SCRATCH_DATA", "registry": CHECKSUMS, "retry_if_failed": RETRIES}
+    return pooch.create(pooch.os_cache("tested-transformer"), _GITHUB, urls=urls, **settings)
+
+
+def cache_folder() -> Path:
+    """Return where fetched files live: ``$SCRATCH_DATA``, or a folder in the user's cache."""
+    return Path(_store().abspath)
 
 
 def is_cached(name: str) -> bool:
@@ -62,12 +71,10 @@ def local_path(name: str) -> Path:
     Raises ValueError for a name that the book does not know, and when the file is neither in
     the cache nor to be had: the message says why, and which files of its corpus to put where.
     """
-    folder = cache_folder()
-    if is_cached(name):
-        return folder / name
-    part, _, file_name = name.partition("/")
+    checks.one_of("name", name, tuple(CHECKSUMS))
+    folder, part = cache_folder(), name.partition("/")[0]
     try:
-        return _fetch(_GITHUB + _FOLDERS[part] + file_name, name, folder)
+        return Path(_store().fetch(name, downloader=_downloader()))
     except Exception as error:  # noqa: BLE001 - whatever the network does, say what helps
         raise ValueError(
             f"{name} is not whole in {folder} and could not be fetched ({_reason(error)}): "
@@ -91,24 +98,6 @@ def _missing(part: str) -> str:
     """List the files of a folder that are not in the cache, with their checksums."""
     names = [name for name in CHECKSUMS if name.startswith(f"{part}/") and not is_cached(name)]
     return ", ".join(f"{name.partition('/')[2]} (SHA-256 {CHECKSUMS[name]})" for name in names)
-
-
-def _fetch(url: str, name: str, folder: Path) -> Path:
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")  # the bar says what pooch's own log would say again
-    for pause in (*PAUSES, None):
-        try:
-            # pooch writes to a temporary file and moves it only once the checksum holds
-            fetched = pooch.retrieve(
-                url, CHECKSUMS[name], fname=name, path=folder, downloader=_downloader()
-            )
-            return Path(fetched)
-        except OSError:  # what the network or the disk does; a wrong checksum is a ValueError
-            if pause is None:
-                raise
-            time.sleep(pause)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _downloader() -> Any:

@@ -12,7 +12,7 @@ At small sizes a step of generation costs little arithmetic and many small calls
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -20,19 +20,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scratch.attention import MultiHeadAttention
-from scratch.decoder import DecoderLayer
+from scratch.decoder import Decoder, DecoderLayer
 from scratch.embedding import TokenEmbedding
-from scratch.encoder import EncoderLayer
+from scratch.encoder import Encoder, EncoderLayer
 from scratch.feedforward import FeedForward
 from scratch.plumbing import checks
+from scratch.plumbing.fast.step import Dropout, after, before, encoded, final
+from scratch.positional import LearnedPositions, SinusoidalPositions
 from scratch.residual import LayerNorm, Residual
+from scratch.search import Hypothesis, Sampler, gnmt_penalty, longest_output
 from scratch.transformer import Transformer
 
-__all__ = ["Choose", "FastModel", "FastState", "fast_beams", "fast_best", "fast_outputs"]
+__all__ = ["FastModel", "FastState", "fast_beams", "fast_best", "fast_outputs"]
 
-Choose = Callable[[Tensor, Sequence[int]], Tensor]  # log-probabilities (B, V), rows -> tokens (B,)
 Pair = tuple[Tensor, Tensor]  # keys and values
-Output = tuple[list[int], float]  # tokens without <bos> and <eos>, and their log-probability
+
+# What the functions here know the insides of: anything else in a model would go unnoticed.
+KNOWN = {Encoder, EncoderLayer, Decoder, DecoderLayer, MultiHeadAttention, FeedForward, Residual}
+KNOWN |= {LayerNorm, TokenEmbedding, SinusoidalPositions, LearnedPositions}
+KNOWN |= {nn.ModuleList, nn.Linear, nn.Dropout, nn.Identity}
 
 FIRST_ROOM = 16  # positions that the cache has room for at first; it doubles when it is full
 LATE = 7 / 8  # sentences that are done leave the batch when no more than this share goes on
@@ -43,7 +49,8 @@ BLOCKS = 8  # that the output layer's columns are cut into, at most
 class _Linear:
     """Projections of one input, as one: ``weight`` (D_in, D_out) lies as the product reads it."""
 
-    def __init__(self, *linears: nn.Linear) -> None:
+    def __init__(self, *layers: nn.Linear) -> None:
+        linears = [getattr(layer, "merged", lambda layer=layer: layer)() for layer in layers]
         self.weight = torch.cat([a.weight.T for a in linears], dim=1)
         self.bias = torch.cat([a.bias for a in linears])
 
@@ -56,51 +63,12 @@ def _qkv(a: MultiHeadAttention) -> _Linear:
     return _Linear(a.w_query, a.w_key, a.w_value)
 
 
-def _final(norm: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return what a stack ends with: with pre-norm a LayerNorm, otherwise nothing."""
-    if isinstance(norm, LayerNorm):
-        return lambda x: F.layer_norm(x, (norm.d_model,), norm.scale, norm.shift, norm.eps)
-    return norm
-
-
-class _Norm:
-    """A residual connection in evaluation mode, in two halves as the taught one."""
-
-    def __init__(self, residual: Residual) -> None:
-        norm, self.pre_norm = residual.norm, residual.pre_norm
-        self.settings = ((norm.d_model,), norm.scale, norm.shift, norm.eps)
-
-    def before(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, *self.settings) if self.pre_norm else x
-
-    def after(self, x: Tensor, output: Tensor) -> Tensor:
-        x = output.add_(x)
-        return x if self.pre_norm else F.layer_norm(x, *self.settings)
-
-
 class _Feed:
     def __init__(self, f: FeedForward) -> None:
         self.expand, self.contract = _Linear(f.expand), _Linear(f.contract)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.contract(self.expand(x).relu_())
-
-
-class _EncoderLayer:
-    def __init__(self, layer: EncoderLayer) -> None:
-        self.n_heads = layer.self_attention.n_heads
-        self.qkv, self.out = _qkv(layer.self_attention), _Linear(layer.self_attention.w_output)
-        self.feed = _Feed(layer.feed_forward)
-        self.norms = _Norm(layer.residual_1), _Norm(layer.residual_2)
-
-    def __call__(self, x: Tensor, B: int, mask: Tensor | None) -> Tensor:
-        """Map B sentences ``x`` (B * S, D) to (B * S, D); ``mask`` is added to the scores."""
-        first, second = self.norms
-        qkv = self.qkv(first.before(x)).view(B, -1, 3, self.n_heads, x.shape[1] // self.n_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, S, K) each
-        heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = first.after(x, self.out(heads.transpose(1, 2).reshape(x.shape)))
-        return second.after(x, self.feed(second.before(x)))
 
 
 class _DecoderLayer:
@@ -111,8 +79,7 @@ class _DecoderLayer:
         self.query, self.cross_out = _Linear(cross.w_query), _Linear(cross.w_output)
         self.key_value = _Linear(cross.w_key, cross.w_value)
         self.feed = _Feed(layer.feed_forward)
-        residuals = (layer.residual_1, layer.residual_2, layer.residual_3)
-        self.first, self.second, self.third = (_Norm(residual) for residual in residuals)
+        self.residuals = layer.residual_1, layer.residual_2, layer.residual_3
 
     def cross_cache(self, memory: Tensor, B: int) -> Pair:
         """Return keys and values of ``memory`` (B * S, D), (B, H, S, K) each."""
@@ -124,18 +91,19 @@ class _DecoderLayer:
     def __call__(self, x: Tensor, number: int, state: "FastState") -> Tensor:
         """Map the newest position of B x M outputs, ``x`` (B * M, D), to (B * M, D)."""
         B, M, start = *state.shape, state.length * state.shape[1]
-        qkv = self.qkv(self.first.before(x)).view(B, M, 3, self.n_heads, -1)
+        first, second, third = self.residuals
+        qkv = self.qkv(before(first, x)).view(B, M, 3, self.n_heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, M, K) each
         keys, values = state.own[number]
         keys[:, :, start : start + M], values[:, :, start : start + M] = k, v
         keys, values = keys[:, :, : start + M], values[:, :, : start + M]
         heads = F.scaled_dot_product_attention(q, keys, values, attn_mask=state.seen)
-        x = self.first.after(x, self.out(heads.transpose(1, 2).reshape(B * M, -1)))
-        q = self.query(self.second.before(x)).view(B, M, self.n_heads, -1).transpose(1, 2)
+        x = after(first, x, self.out(heads.transpose(1, 2).reshape(B * M, -1)))
+        q = self.query(before(second, x)).view(B, M, self.n_heads, -1).transpose(1, 2)
         keys, values = state.cross[number]
         heads = F.scaled_dot_product_attention(q, keys, values, attn_mask=state.memory_mask)
-        x = self.second.after(x, self.cross_out(heads.transpose(1, 2).reshape(B * M, -1)))
-        return self.third.after(x, self.feed(self.third.before(x)))
+        x = after(second, x, self.cross_out(heads.transpose(1, 2).reshape(B * M, -1)))
+        return after(third, x, self.feed(before(third, x)))
 
 
 class FastState:
@@ -197,6 +165,14 @@ def _twice(x: Tensor) -> Tensor:
     return torch.cat((x, torch.empty_like(x)), dim=2)
 
 
+def _check_insides(model: Transformer) -> None:
+    """Refuse a model with a part that is neither known here nor an adapter to be merged."""
+    for name, part in model.named_modules():
+        good = part is model or type(part) in KNOWN or hasattr(part, "merged")
+        kind = type(part).__name__
+        checks.require(good, f"model's {name} is a {kind}, expected a layer of the book's own")
+
+
 class FastModel:
     """A model ready to decode, in evaluation mode.
 
@@ -205,10 +181,8 @@ class FastModel:
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.config = model, model.config
-        encoder, decoder = model.encoder.layers, model.decoder.layers
-        self.encoder = [_EncoderLayer(cast(EncoderLayer, layer)) for layer in encoder]
-        self.decoder = [_DecoderLayer(cast(DecoderLayer, layer)) for layer in decoder]
-        self.finals = _final(model.encoder.final_norm), _final(model.decoder.final_norm)
+        _check_insides(model)
+        self.layers = [_DecoderLayer(cast(DecoderLayer, layer)) for layer in model.decoder.layers]
         # a product for each block of columns is faster than one for all: threads share the blocks
         C = _divisor(model.config.vocab_size, BLOCKS)
         self.unembed = model.output.weight.unflatten(0, (C, -1)).mT.contiguous()  # (C, D, V / C)
@@ -216,23 +190,13 @@ class FastModel:
         self.never = torch.tensor(never, device=self.unembed.device)
         self.scores = self.unembed.new_empty(2, 0, model.config.vocab_size)
 
-    def start(self, source: Tensor, limits: Tensor, n_outputs: int = 1) -> FastState:
-        """Read ``source`` ids (B, S) and begin ``n_outputs`` outputs of ``limits`` (B,) each."""
-        c = self.config
-        checks.readable("source", source, c.vocab_size, c.max_len)
-        real = (source != c.pad_id)[:, None, None, :]  # (B, 1, 1, S)
-        x = self._embed(self.model.source_embedding, source)
-        x += self.model.source_positions.table[: source.shape[1]]
-        x = x.flatten(0, 1)  # (B * S, D)
-        mask = None if real.all() else x.new_zeros(real.shape).masked_fill_(~real, -math.inf)
-        for layer in self.encoder:
-            x = layer(x, len(source), mask)
-        x = self.finals[0](x)
-        cross = [layer.cross_cache(x, len(source)) for layer in self.decoder]
-        return FastState(cross, mask, limits, n_outputs)
-
-    def _embed(self, embedding: TokenEmbedding, ids: Tensor) -> Tensor:
-        return F.embedding(ids, embedding.weight) * math.sqrt(self.config.d_model)
+    def start(self, source: Tensor, n_outputs: int = 1) -> FastState:
+        """Read ``source`` ids (B, S) and begin ``n_outputs`` outputs for each."""
+        checks.readable("source", source, self.config.vocab_size, self.config.max_len)
+        memory, real = encoded(self.model, source, Dropout())  # (B, S, D), (B, 1, 1, S)
+        mask = None if real.all() else memory.new_zeros(real.shape).masked_fill_(~real, -math.inf)
+        cross = [layer.cross_cache(memory.flatten(0, 1), len(source)) for layer in self.layers]
+        return FastState(cross, mask, longest_output(self.model, source), n_outputs)
 
     def next_log_probs(self, tokens: Tensor, state: FastState) -> Tensor:
         """Read ``tokens`` (B, M) and return log-probabilities (B, M, V), as the taught function.
@@ -240,16 +204,18 @@ class FastModel:
         The next call writes over what this one returns.
         """
         state.check_room()
-        x = self._embed(self.model.target_embedding, tokens.flatten())  # (B * M, D)
-        x += self.model.target_positions.table[state.length]
-        for number, layer in enumerate(self.decoder):
+        x = F.embedding(tokens.flatten(), self.model.target_embedding.weight)  # (B * M, D)
+        x = x * math.sqrt(self.config.d_model) + self.model.target_positions.table[state.length]
+        for number, layer in enumerate(self.layers):
             x = layer(x, number, state)
         if self.scores.shape[1] < len(x):
             self.scores = x.new_empty(2, len(x), self.config.vocab_size)
         log_probs, logits = self.scores[0, : len(x)], self.scores[1, : len(x)]
         C, _, size = self.unembed.shape
         blocks = log_probs.view(C, len(x), size)  # the room is free until the next but one line
-        torch.bmm(self.finals[1](x).expand(C, -1, -1), self.unembed, out=blocks)
+        torch.bmm(
+            final(self.model.decoder.final_norm, x).expand(C, -1, -1), self.unembed, out=blocks
+        )
         logits.view(len(x), C, size).copy_(blocks.transpose(0, 1))
         torch.log_softmax(logits, -1, out=log_probs)
         log_probs.index_fill_(1, self.never, -math.inf)
@@ -308,28 +274,17 @@ def _without(rows: list[int], done: list[bool]) -> tuple[list[int], list[int] | 
     return [rows[place] for place in kept], kept or None
 
 
-def _file_ended(
-    ended: list[list[Output]], rows: list[int], tokens: Tensor, best: Tensor, parent: Tensor
-) -> None:
-    """File outputs that end now: those of the first M of ``best`` (B, 2M) that are not -inf."""
-    M = tokens.shape[1]
-    for b, m in (best[:, :M] > -math.inf).nonzero().tolist():
-        if len(ended[rows[b]]) < M:
-            output = tokens[b, parent[b, m], 1:].tolist(), best[b, m].item()
-            ended[rows[b]].append(output)
-
-
 @torch.inference_mode()
-def fast_outputs(fast: FastModel, source: Tensor, limits: Tensor, choose: Choose) -> list[Output]:
-    """Write each output for ``source`` ids (B, S) token by token, as ``choose`` says."""
+def fast_outputs(fast: FastModel, source: Tensor, sampler: Sampler) -> list[Hypothesis]:
+    """Write each output for ``source`` ids (B, S) token by token, as ``sampler`` says."""
     end, rows = fast.config.eos_id, list(range(len(source)))
-    state = fast.start(source, limits)
+    state = fast.start(source)
     tokens = source.new_full((len(source), 1), fast.config.bos_id)
     written: list[list[int]] = [[] for _ in rows]
     total, done = [0.0] * len(rows), [False] * len(rows)
     while rows:
         log_probs = fast.next_log_probs(tokens, state)[:, 0]  # (rows, V)
-        tokens = choose(log_probs, rows)[:, None]
+        tokens = sampler(log_probs, rows)[:, None]
         gains = log_probs.gather(1, tokens)[:, 0].tolist()
         for row, token, gain in zip(rows, tokens[:, 0].tolist(), gains, strict=True):
             if not done[row]:
@@ -341,25 +296,30 @@ def fast_outputs(fast: FastModel, source: Tensor, limits: Tensor, choose: Choose
         if kept is not None:
             tokens = tokens[kept]
             state.keep(kept)
-    return [(row[:-1], p) for row, p in zip(written, total, strict=True)]
+    return [Hypothesis(row[:-1], p, p) for row, p in zip(written, total, strict=True)]
 
 
 @torch.inference_mode()
 def fast_beams(
-    fast: FastModel, source: Tensor, limits: Tensor, beam_size: int
-) -> list[list[Output]]:
+    fast: FastModel, source: Tensor, beam_size: int, alpha: float
+) -> list[list[Hypothesis]]:
     """Return, for each of ``source`` (B, S), the outputs that a beam search files, in order."""
     end, rows = fast.config.eos_id, list(range(len(source)))
-    state = fast.start(source, limits, beam_size)
+    state = fast.start(source, beam_size)
     tokens = source.new_full((len(source), beam_size, 1), fast.config.bos_id)
     totals = torch.full((len(source), beam_size), -math.inf, device=source.device)
     totals[:, 0] = 0.0  # the outputs are still alike: only one of them counts
-    ended: list[list[Output]] = [[] for _ in rows]
+    ended: list[list[Hypothesis]] = [[] for _ in rows]
     while rows:
         log_probs = fast.next_log_probs(tokens[:, :, -1], state)  # (rows, M, V)
         best, parent, token = best_continuations(log_probs, totals, 2 * beam_size)
         ends = token == end
-        _file_ended(ended, rows, tokens, best.masked_fill(~ends, -math.inf), parent)
+        filed = best[:, :beam_size].masked_fill(~ends[:, :beam_size], -math.inf)
+        for b, m in (filed != -math.inf).nonzero().tolist():
+            if len(ended[rows[b]]) < beam_size:
+                output, p = tokens[b, parent[b, m], 1:].tolist(), best[b, m].item()
+                score = p / gnmt_penalty(len(output) + 1, alpha)
+                ended[rows[b]].append(Hypothesis(output, p, score))
         totals, going_on = best.masked_fill(ends, -math.inf).topk(beam_size)
         parent, token = parent.gather(1, going_on), token.gather(1, going_on)
         written = tokens.gather(1, parent[:, :, None].expand_as(tokens))

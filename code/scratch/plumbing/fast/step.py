@@ -165,11 +165,13 @@ def _norm(norm: LayerNorm, x: Tensor) -> Tensor:
     return F.layer_norm(x, (norm.d_model,), norm.scale, norm.shift, norm.eps)
 
 
-def _before(residual: Residual, x: Tensor) -> Tensor:
+def before(residual: Residual, x: Tensor) -> Tensor:
+    """Return what a sublayer is to read, as the residual connection says it."""
     return _norm(residual.norm, x) if residual.pre_norm else x
 
 
-def _after(residual: Residual, x: Tensor, output: Tensor, p: float) -> Tensor:
+def after(residual: Residual, x: Tensor, output: Tensor, p: float = 0.0) -> Tensor:
+    """Return ``x`` and the sublayer's ``output`` joined, a share ``p`` of the latter dropped."""
     x = drop(output, p, x)
     return x if residual.pre_norm else _norm(residual.norm, x)
 
@@ -250,33 +252,40 @@ def _embed(embedding: nn.Module, positions: nn.Module, ids: Tensor, p: float) ->
     return drop(positions(embedding(ids)), p)
 
 
+def final(norm: nn.Module, x: Tensor) -> Tensor:
+    """Return what a stack gives for ``x``: with pre-norm a LayerNorm ends it, otherwise nothing."""
+    return _norm(norm, x) if isinstance(norm, LayerNorm) else x
+
+
+def encoded(model: Transformer, source: Tensor, dropout: Dropout) -> tuple[Tensor, Tensor]:
+    """Return the memory of ``source`` ids (B, S), (B, S, D), and its mask (B, 1, 1, S)."""
+    p, mask = dropout.residual, (source != model.config.pad_id)[:, None, None, :]
+    x = _embed(model.source_embedding, model.source_positions, source, p)
+    for module in model.encoder.layers:
+        e = cast(EncoderLayer, module)
+        y = before(e.residual_1, x)
+        x = after(e.residual_1, x, _attend(e.self_attention, y, y, mask, dropout.attention), p)
+        y = before(e.residual_2, x)
+        x = after(e.residual_2, x, _feed(e.feed_forward, y, dropout.hidden), p)
+    return final(model.encoder.final_norm, x), mask
+
+
 def fast_hidden(model: Transformer, source: Tensor, target: Tensor, dropout: Dropout) -> Tensor:
     """Return ``model.hidden(source, target)``, (B, T, D), with probabilities of one's own.
 
     Padding has to stand on the right, as :func:`scratch.datasets.collate` puts it.
     """
     p, a, h = dropout.residual, dropout.attention, dropout.hidden
-    mask = (source != model.config.pad_id)[:, None, None, :]  # (B, 1, 1, S)
-    x = _embed(model.source_embedding, model.source_positions, source, p)
-    for module in model.encoder.layers:
-        e = cast(EncoderLayer, module)
-        y = _before(e.residual_1, x)
-        x = _after(e.residual_1, x, _attend(e.self_attention, y, y, mask, a), p)
-        x = _after(e.residual_2, x, _feed(e.feed_forward, _before(e.residual_2, x), h), p)
-    memory = _final(model.encoder.final_norm, x)
+    memory, mask = encoded(model, source, dropout)
     x = _embed(model.target_embedding, model.target_positions, target, p)
     for module in model.decoder.layers:
         d = cast(DecoderLayer, module)
-        y = _before(d.residual_1, x)
-        x = _after(d.residual_1, x, _attend(d.self_attention, y, y, None, a), p)
-        y = _before(d.residual_2, x)
-        x = _after(d.residual_2, x, _attend(d.cross_attention, y, memory, mask, a), p)
-        x = _after(d.residual_3, x, _feed(d.feed_forward, _before(d.residual_3, x), h), p)
-    return _final(model.decoder.final_norm, x)
-
-
-def _final(norm: nn.Module, x: Tensor) -> Tensor:
-    return _norm(norm, x) if isinstance(norm, LayerNorm) else x
+        y = before(d.residual_1, x)
+        x = after(d.residual_1, x, _attend(d.self_attention, y, y, None, a), p)
+        y = before(d.residual_2, x)
+        x = after(d.residual_2, x, _attend(d.cross_attention, y, memory, mask, a), p)
+        x = after(d.residual_3, x, _feed(d.feed_forward, before(d.residual_3, x), h), p)
+    return final(model.decoder.final_norm, x)
 
 
 @dataclass(frozen=True)
