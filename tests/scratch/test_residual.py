@@ -78,6 +78,7 @@ def test_layer_norm_equals_pytorch_in_half_precision(dtype: torch.dtype, size: f
     assert y.dtype == dtype
     # half precision keeps 8 bits or 11, so the last of them may differ
     torch.testing.assert_close(y, theirs(x), atol=1e-3, rtol=8e-3)
+    assert torch.equal(y, ours.float()(x.float()).to(dtype))  # rounded once, at the end
 
 
 def test_a_constant_vector_becomes_the_shift() -> None:
@@ -119,6 +120,14 @@ def test_dropout_falls_on_the_sublayer_and_only_in_training(norm: str) -> None:
     assert torch.equal(residual.after(x, zeros), residual.after(x, zeros))
     residual.eval()
     assert torch.equal(residual.after(x, output), residual.after(x, output))
+
+
+def test_dropout_zeroes_its_share_of_the_output() -> None:
+    torch.manual_seed(0)
+    sums = Residual(4_000, norm="pre", dropout=0.25).after(torch.zeros(4_000), torch.ones(4_000))
+    # 4,000 draws: the share that is zeroed has a standard deviation of 0.007
+    assert (sums == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(sums[sums > 0].mean().item(), 1 / 0.75)
 
 
 NORM, PRE, POST = LayerNorm(4), Residual(4, norm="pre"), Residual(4)

@@ -273,7 +273,7 @@ def test_a_gradient_that_is_no_number_changes_nothing() -> None:
 def test_a_batch_with_nothing_to_predict_is_refused() -> None:
     m = book_model()
     ids = torch.ones(2, 3, dtype=torch.int64)
-    with pytest.raises(ValueError, match="length 0"):
+    with pytest.raises(ValueError, match="none of it 0"):
         train_step(m, [Batch(ids, ids, ids * 0)], make_optimizer(m), CONFIG)
     with pytest.raises(ValueError, match="id 999"):
         train_step(m, [Batch(ids, ids, ids * 999)], make_optimizer(m), CONFIG)

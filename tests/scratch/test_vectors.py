@@ -100,6 +100,7 @@ BAD_FILES = [
     (b"cat 1 2\n\xff 3 4\n", ("line 2 of", "not UTF-8")),
     (b"3 2\ncat 1 2\ndog 3 4\n", ("holds 2 vectors", "expected 3")),  # cut short
     (b"1 2\ncat 1 2\ndog 3 4\n", ("holds 2 vectors", "expected 1")),
+    (b"2 2\ncat 1 2\ndog 3 x\n", ("line 3 of", "'dog 3 x'")),
     (b"0 2\n", ("holds 0 vectors",)),
     (b"2 0\ncat\ndog\n", ("line 2 of", "'cat'")),
 ]
