@@ -28,8 +28,6 @@ def padding_mask(ids: Tensor, pad_id: int) -> Tensor:
 
     True where a real token stands; it broadcasts over heads and queries.
     """
-    checks.id_batch("ids", ids)
-    checks.at_least("pad_id", pad_id, 0)
     return (ids != pad_id)[:, None, None, :]
 
 
@@ -39,7 +37,6 @@ def causal_mask(length: int, *, device: torch.device | str | None = None) -> Ten
     Row t is True in columns 0 to t: position t sees itself and what came before.
     Combine it with a padding mask by ``&``.
     """
-    checks.at_least("length", length, 1)
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
 
 
@@ -52,13 +49,12 @@ def scaled_dot_product_attention(
     where ``mask`` lets a query attend to nothing.  ``dropout`` is the probability of zeroing a
     weight: pass 0 outside training.  The weights returned are those before dropout.
 
-    Raises ValueError for shapes or dtypes that do not fit.
+    Raises ValueError for leading axes that differ, and for a mask of another kind or shape.
     Source: Vaswani et al. (2017), section 3.2.1, equation 1.
     """
-    checks.same_heads(query, key, value)
-    checks.fraction("dropout", dropout)
-    scores = query @ key.mT / math.sqrt(query.shape[-1])  # (..., T, S)
-    checks.mask_for(mask, tuple(scores.shape))
+    checks.attention(query, key, value, mask)
+    # divided before the product, which float16 might not hold
+    scores = query / math.sqrt(query.shape[-1]) @ key.mT  # (..., T, S)
     if mask is not None:
         # the lowest finite number, not -inf: a row of nothing but -inf has NaN for a softmax
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -72,9 +68,7 @@ def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, dropout: float = 0.0
 ) -> Tensor:
     """Return the same output from PyTorch's fused kernel, which never stores the weights."""
-    checks.same_heads(query, key, value)
-    checks.fraction("dropout", dropout)
-    checks.mask_for(mask, (*query.shape[:-1], key.shape[-2]))
+    checks.attention(query, key, value, mask)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
 
 
@@ -98,12 +92,10 @@ class MultiHeadAttention(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """Cut the width of ``x`` (B, T, D) into heads: (B, H, T, K)."""
-        checks.sequence("x", x, self.d_model)
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
 
     def project(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Project ``key`` and ``value``, each (B, S, D), to all heads: two of (B, H, S, K)."""
-        checks.key_value(key, value, self.d_model, self.w_key.weight.dtype)
         return self.split_heads(self.w_key(key)), self.split_heads(self.w_value(value))
 
     def attend(
@@ -113,14 +105,13 @@ class MultiHeadAttention(nn.Module):
 
         Returns the output (B, T, D), and the weights (B, H, T, S) or None.
         """
-        checks.sequence("query", query, self.d_model, self.w_query.weight.dtype)
         q = self.split_heads(self.w_query(query))  # (B, H, T, K)
         p = self.dropout if self.training else 0.0
         if need_weights:
             heads, weights = scaled_dot_product_attention(q, key, value, mask=mask, dropout=p)
         else:
             heads, weights = fused_attention(q, key, value, mask=mask, dropout=p), None
-        return self.w_output(heads.transpose(1, 2).flatten(-2)), weights  # (B, T, D)
+        return self.w_output(heads.transpose(-3, -2).flatten(-2)), weights  # (B, T, D)
 
     def forward(
         self,
@@ -135,7 +126,6 @@ class MultiHeadAttention(nn.Module):
 
         ``mask`` is boolean, True = may attend, broadcastable to (B, H, T, S).
         Returns the output (B, T, D), and the weights (B, H, T, S) or None.
-        Raises ValueError for shapes or dtypes that do not fit.
         """
         keys, values = self.project(key, value)
         return self.attend(query, keys, values, mask=mask, need_weights=need_weights)

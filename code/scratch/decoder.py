@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from scratch.attention import MultiHeadAttention
+from scratch.encoder import Maps, Stack
 from scratch.feedforward import FeedForward
-from scratch.plumbing import checks
-from scratch.residual import LayerNorm, Residual
+from scratch.residual import Residual
 
 __all__ = ["Decoder", "DecoderLayer", "DecoderMasks", "LayerCache"]
 
@@ -32,16 +32,13 @@ class LayerCache:
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store the newest position's ``keys`` and ``values``; return those of all positions."""
-        checks.appendable("keys", keys, self.self_keys)
-        checks.appendable("values", values, self.self_values)
-        checks.same_shape("values", values, "keys", keys)
-        self.self_keys = torch.cat((self.self_keys, keys), dim=2)
-        self.self_values = torch.cat((self.self_values, values), dim=2)
-        return self.self_keys, self.self_values
+        keys = torch.cat((self.self_keys, keys), dim=2)
+        values = torch.cat((self.self_values, values), dim=2)
+        self.self_keys, self.self_values = keys, values
+        return keys, values
 
     def select(self, rows: Tensor) -> "LayerCache":
         """Return the cache of the batch ``rows`` (whole numbers), in that order."""
-        checks.batch_rows("rows", rows, len(self.self_keys))
         return LayerCache(
             self.self_keys[rows],
             self.self_values[rows],
@@ -81,9 +78,7 @@ class DecoderLayer(nn.Module):
 
     def start_cache(self, memory: Tensor) -> LayerCache:
         """Project the encoder's output ``memory`` (B, S, D) once; nothing is written yet."""
-        c = self.cross_attention
-        checks.sequence("memory", memory, c.d_model, c.w_key.weight.dtype)
-        keys, values = c.project(memory, memory)
+        keys, values = self.cross_attention.project(memory, memory)
         return LayerCache(keys[:, :, :0], values[:, :, :0], keys, values)
 
     def forward(
@@ -95,8 +90,6 @@ class DecoderLayer(nn.Module):
         is T steps of one.  Also returns the weights of self-attention and of cross-attention,
         (B, H, T, ...), or None twice.
         """
-        checks.sequence("x", x, self.self_attention.d_model)
-        checks.same_batch("x", x, "cache", cache.self_keys)
         h = self.residual_1.before(x)
         keys, values = cache.append(*self.self_attention.project(h, h))
         h, seen = self.self_attention.attend(
@@ -112,27 +105,10 @@ class DecoderLayer(nn.Module):
         return self.residual_3.after(x, h), seen, read
 
 
-class Decoder(nn.Module):
-    """N decoder layers; with pre-norm, one more LayerNorm at the end."""
+class Decoder(Stack):
+    """A stack of decoder layers, each with a cache of its own."""
 
-    def __init__(
-        self,
-        n_layers: int,
-        d_model: int,
-        n_heads: int,
-        d_ff: int,
-        *,
-        norm: str = "post",
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        checks.at_least("n_layers", n_layers, 1)
-        layers = [
-            DecoderLayer(d_model, n_heads, d_ff, norm=norm, dropout=dropout)
-            for _ in range(n_layers)
-        ]
-        self.layers = nn.ModuleList(layers)
-        self.final_norm = LayerNorm(d_model) if norm == "pre" else nn.Identity()
+    layer = DecoderLayer
 
     def start_cache(self, memory: Tensor) -> list[LayerCache]:
         """Return one empty cache per layer for the encoder's output ``memory`` (B, S, D)."""
@@ -140,9 +116,8 @@ class Decoder(nn.Module):
 
     def forward(
         self, x: Tensor, cache: list[LayerCache], masks: DecoderMasks, *, need_weights: bool = False
-    ) -> tuple[Tensor, list[Tensor | None], list[Tensor | None]]:
+    ) -> tuple[Tensor, Maps, Maps]:
         """Map ``x`` (B, T, D) to (B, T, D); also return each layer's two kinds of weights."""
-        checks.same_length("cache", cache, "layers", self.layers)
         seen, read = [], []
         for layer, layer_cache in zip(self.layers, cache, strict=True):
             x, s, r = layer(x, layer_cache, masks, need_weights=need_weights)

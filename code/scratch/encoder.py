@@ -10,7 +10,9 @@ from scratch.feedforward import FeedForward
 from scratch.plumbing import checks
 from scratch.residual import LayerNorm, Residual
 
-__all__ = ["Encoder", "EncoderLayer"]
+__all__ = ["Encoder", "EncoderLayer", "Maps", "Stack"]
+
+Maps = list[Tensor | None]  # attention weights, layer by layer, or None where nobody asked
 
 
 class EncoderLayer(nn.Module):
@@ -32,7 +34,6 @@ class EncoderLayer(nn.Module):
         self, x: Tensor, *, mask: Tensor | None = None, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Map ``x`` (B, S, D) to (B, S, D); also return the weights (B, H, S, S) or None."""
-        checks.sequence("x", x, self.self_attention.d_model)
         h = self.residual_1.before(x)
         h, weights = self.self_attention(h, h, h, mask=mask, need_weights=need_weights)
         x = self.residual_1.after(x, h)
@@ -40,11 +41,13 @@ class EncoderLayer(nn.Module):
         return self.residual_2.after(x, h), weights
 
 
-class Encoder(nn.Module):
-    """N encoder layers; with pre-norm, one more LayerNorm at the end.
+class Stack(nn.Module):
+    """N layers of one kind; with pre-norm, one more LayerNorm at the end.
 
-    Post-norm layers end in a LayerNorm of their own, so the paper's stack needs no other.
+    Post-norm layers end in a LayerNorm of their own, so the paper's stacks need no other.
     """
+
+    layer: type[nn.Module]  # what a subclass stacks
 
     def __init__(
         self,
@@ -59,15 +62,20 @@ class Encoder(nn.Module):
         super().__init__()
         checks.at_least("n_layers", n_layers, 1)
         layers = [
-            EncoderLayer(d_model, n_heads, d_ff, norm=norm, dropout=dropout)
-            for _ in range(n_layers)
+            self.layer(d_model, n_heads, d_ff, norm=norm, dropout=dropout) for _ in range(n_layers)
         ]
         self.layers = nn.ModuleList(layers)
         self.final_norm = LayerNorm(d_model) if norm == "pre" else nn.Identity()
 
+
+class Encoder(Stack):
+    """A stack of encoder layers."""
+
+    layer = EncoderLayer
+
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, need_weights: bool = False
-    ) -> tuple[Tensor, list[Tensor | None]]:
+    ) -> tuple[Tensor, Maps]:
         """Map ``x`` (B, S, D) to (B, S, D); also return each layer's weights (B, H, S, S)."""
         weights = []
         for layer in self.layers:

@@ -29,6 +29,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (..., D) to (..., D), each position independently of every other."""
-        checks.width("x", x, self.d_model, self.expand.weight.dtype)
         h = self.dropout(self.expand(x).relu())  # (..., F)
         return self.contract(h)  # (..., D)

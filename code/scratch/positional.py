@@ -17,7 +17,6 @@ def sinusoidal_table(max_len: int, d_model: int) -> Tensor:
     Column 2i holds sin(position / 10000^(2i/D)) and column 2i+1 the cosine of the same angle.
     Raises ValueError unless ``d_model`` is even.  Source: Vaswani et al. (2017), section 3.5.
     """
-    checks.at_least("max_len", max_len, 1)
     checks.divisible("d_model", d_model, "a sine-cosine pair", 2)
     position = torch.arange(max_len, dtype=torch.float64)
     frequency = 10_000 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
@@ -33,17 +32,21 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, d_model: int, max_len: int) -> None:
         super().__init__()
+        checks.at_least("max_len", max_len, 1)
         self.register_buffer("table", sinusoidal_table(max_len, d_model), persistent=False)
+        self.register_load_state_dict_post_hook(SinusoidalPositions.fill)
+
+    def fill(self, _: object = None) -> None:
+        """Compute the table anew: no file of weights holds it, and memory may come unfilled."""
+        device = "cpu" if self.table.is_meta else self.table.device
+        self.table = sinusoidal_table(*self.table.shape).to(device, self.table.dtype)
 
     def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
         """Add positions ``start``, ``start`` + 1, ... to ``x`` (B, T, D) and return (B, T, D).
 
-        Raises ValueError when the last position is not in the table.
+        Raises RuntimeError when the last position is not in the table.
         """
-        checks.sequence("x", x, self.table.shape[1])
-        checks.at_least("start", start, 0)
-        checks.shorter_than("x", x.shape[1], self.table.shape[0], start=start)
-        return x + self.table[start : start + x.shape[1]].to(x.dtype)
+        return x + self.table.narrow(0, start, x.shape[1])
 
 
 class LearnedPositions(nn.Module):
@@ -59,9 +62,6 @@ class LearnedPositions(nn.Module):
     def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
         """Add positions ``start``, ``start`` + 1, ... to ``x`` (B, T, D) and return (B, T, D).
 
-        Raises ValueError when the last position is not in the table.
+        Raises RuntimeError when the last position is not in the table.
         """
-        checks.sequence("x", x, self.table.shape[1], self.table.dtype)
-        checks.at_least("start", start, 0)
-        checks.shorter_than("x", x.shape[1], self.table.shape[0], start=start)
-        return x + self.table[start : start + x.shape[1]]
+        return x + self.table.narrow(0, start, x.shape[1])

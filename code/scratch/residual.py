@@ -30,10 +30,12 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` (..., D) over its last axis and return (..., D)."""
-        checks.width("x", x, self.d_model, self.scale.dtype)
-        centred = x - x.mean(dim=-1, keepdim=True)  # (..., D)
+        checks.width("x", x, self.d_model)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # float16 holds no square of 300
+        centred = wide - wide.mean(dim=-1, keepdim=True)  # (..., D)
         variance = centred.square().mean(dim=-1, keepdim=True)  # (..., 1)
-        return centred * (variance + self.eps).rsqrt() * self.scale + self.shift
+        normal = centred * (variance + self.eps).rsqrt()
+        return (normal * self.scale + self.shift).to(x.dtype)
 
 
 class Residual(nn.Module):
@@ -57,12 +59,10 @@ class Residual(nn.Module):
 
     def before(self, x: Tensor) -> Tensor:
         """Return what the sublayer is to read, (B, T, D)."""
-        checks.width("x", x, self.norm.d_model, self.norm.scale.dtype)
         return self.norm(x) if self.pre_norm else x
 
     def after(self, x: Tensor, output: Tensor) -> Tensor:
         """Add the sublayer's ``output`` to its input ``x``, both (B, T, D)."""
-        checks.width("x", x, self.norm.d_model)
         checks.same_shape("output", output, "x", x)
         x = x + self.dropout(output)
         return x if self.pre_norm else self.norm(x)

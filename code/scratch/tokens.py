@@ -41,13 +41,16 @@ class Tokenizer:
         self.backend = backend
         self.pad_id, self.bos_id, self.eos_id = 0, 1, 2
 
+    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[Backend]]:
+        """Copy and pickle by the constructor: a copied backend takes typed "<eos>" for an end."""
+        return type(self), (self.backend,)
+
     def __len__(self) -> int:
         """Return the size of the vocabulary, V."""
         return self.backend.get_vocab_size()
 
     def normalise(self, text: str) -> str:
         """Return ``text`` in Unicode's composed form, with plain apostrophes and single spaces."""
-        checks.text("text", text)
         return self.backend.normalizer.normalize_str(text).removeprefix(" ")
 
     def encode(self, text: str) -> list[int]:
@@ -107,8 +110,6 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int) -> Tokenizer:
     checks.between("vocab_size", vocab_size, 3 + 256, 1_000_000)
     checks.several("lines", lines)
     lines = list(lines)
-    for line in lines:
-        checks.text("lines", line)
     checks.require(any(lines), "lines holds no text, expected at least one character")
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

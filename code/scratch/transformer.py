@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scratch.attention import causal_mask, padding_mask
 from scratch.decoder import Decoder, DecoderMasks, LayerCache
 from scratch.embedding import TokenEmbedding
-from scratch.encoder import Encoder
+from scratch.encoder import Encoder, Maps
 from scratch.plumbing import checks
 from scratch.positional import LearnedPositions, SinusoidalPositions
 
@@ -24,6 +24,90 @@ __all__ = [
     "count_parameters",
     "initialise",
 ]
+
+
+class Transformer(nn.Module):
+    """The encoder-decoder model: token ids in, scores of each next token out.
+
+    Source: Vaswani et al. (2017), section 3 and figure 1.
+    """
+
+    def __init__(self, config: "TransformerConfig") -> None:
+        super().__init__()
+        self.config = c = config
+        self.source_embedding = TokenEmbedding(c.vocab_size, c.d_model)
+        self.target_embedding = self.output = self.source_embedding  # three names of one table
+        if not c.tie_embeddings:
+            self.target_embedding = TokenEmbedding(c.vocab_size, c.d_model)
+            self.output = TokenEmbedding(c.vocab_size, c.d_model)
+        positions = SinusoidalPositions if c.positions == "sinusoidal" else LearnedPositions
+        self.source_positions = positions(c.d_model, c.max_len)
+        self.target_positions = positions(c.d_model, c.max_len)
+        sizes = (c.d_model, c.n_heads, c.d_ff)
+        self.encoder = Encoder(c.n_encoder_layers, *sizes, norm=c.norm, dropout=c.dropout)
+        self.decoder = Decoder(c.n_decoder_layers, *sizes, norm=c.norm, dropout=c.dropout)
+        self.dropout = nn.Dropout(c.dropout)
+        initialise(self)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Score every next token: ids (B, S) and (B, T) give logits (B, T, V).
+
+        Position t of the result scores what comes after ``target[:, : t + 1]``.
+        """
+        hidden, _, _ = self.decode(target, self.start(source))  # (B, T, D)
+        return self.output.logits(hidden)
+
+    def start(self, source: Tensor) -> "DecoderState":
+        """Read ``source`` ids (B, S) and return the state in which nothing is written yet."""
+        memory, mask, _ = self.encode(source)
+        return DecoderState(self.decoder.start_cache(memory), mask)
+
+    def encode(self, source: Tensor, *, need_weights: bool = False) -> tuple[Tensor, Tensor, Maps]:
+        """Read ``source`` ids (B, S): memory (B, S, D), its mask (B, 1, 1, S), the weights."""
+        checks.readable("source", source, self.config.vocab_size, self.config.max_len)
+        x = self.dropout(self.source_positions(self.source_embedding(source)))
+        mask = padding_mask(source, self.config.pad_id)
+        memory, weights = self.encoder(x, mask=mask, need_weights=need_weights)
+        return memory, mask, weights
+
+    def decode(
+        self, target: Tensor, state: "DecoderState", *, need_weights: bool = False
+    ) -> tuple[Tensor, Maps, Maps]:
+        """Read ``target`` ids (B, T), which follow what ``state`` has read: hidden (B, T, D)."""
+        c = self.config
+        checks.readable("target", target, c.vocab_size, c.max_len, start=state.length)
+        x = self.dropout(self.target_positions(self.target_embedding(target), start=state.length))
+        masks = state.read(target)
+        return self.decoder(x, state.cache, masks, need_weights=need_weights)
+
+    def hidden(self, source: Tensor, target: Tensor) -> Tensor:
+        """Return the decoder's last states (B, T, D) for ids (B, S) and (B, T)."""
+        return self.decode(target, self.start(source))[0]
+
+
+@dataclass
+class DecoderState:
+    """Where a generation stands: one cache per layer, the source mask, tokens read so far."""
+
+    cache: list[LayerCache]
+    memory_mask: Tensor  # (B, 1, 1, S)
+    length: int = 0
+
+    def read(self, target: Tensor) -> DecoderMasks:
+        """Count ``target`` ids (B, T) as read; return who may see what from their positions.
+
+        The causal mask is always there, in training and out of it.
+        """
+        checks.same_batch("target", target, "source", self.memory_mask)
+        start = self.length
+        self.length += target.shape[1]
+        rows = causal_mask(self.length, device=target.device)[:, :, start:]  # (1, 1, T, read)
+        return DecoderMasks(rows, self.memory_mask)
+
+    def select(self, rows: Tensor) -> "DecoderState":
+        """Return the state of the batch ``rows`` (whole numbers), in that order."""
+        cache = [layer.select(rows) for layer in self.cache]
+        return DecoderState(cache, self.memory_mask[rows], self.length)
 
 
 @dataclass(frozen=True)
@@ -61,8 +145,7 @@ class TransformerConfig:
         if self.positions == "sinusoidal":
             checks.divisible("d_model", self.d_model, "a sine-cosine pair", 2)
         checks.flag("tie_embeddings", self.tie_embeddings)
-        for name in ("pad_id", "bos_id", "eos_id"):
-            checks.id_in_vocabulary(name, getattr(self, name), self.vocab_size)
+        checks.special_ids(self.pad_id, self.bos_id, self.eos_id, self.vocab_size)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "TransformerConfig":
@@ -95,90 +178,6 @@ class AttentionMaps:
     encoder: tuple[Tensor, ...]
     decoder: tuple[Tensor, ...]
     cross: tuple[Tensor, ...]
-
-
-@dataclass
-class DecoderState:
-    """Where a generation stands: one cache per layer, the source mask, tokens read so far."""
-
-    cache: list[LayerCache]
-    memory_mask: Tensor  # (B, 1, 1, S)
-    length: int = 0
-
-    def select(self, rows: Tensor) -> "DecoderState":
-        """Return the state of the batch ``rows`` (whole numbers), in that order."""
-        checks.batch_rows("rows", rows, len(self.memory_mask))
-        cache = [layer.select(rows) for layer in self.cache]
-        return DecoderState(cache, self.memory_mask[rows], self.length)
-
-    def read(self, target: Tensor) -> DecoderMasks:
-        """Count ``target`` ids (B, T) as read; return who may see what from their positions.
-
-        The causal mask is always there, in training and out of it.
-        """
-        checks.same_batch("target", target, "source", self.memory_mask)
-        start, self.length = self.length, self.length + target.shape[1]
-        rows = causal_mask(self.length, device=target.device)[:, :, start:]  # (1, 1, T, read)
-        return DecoderMasks(rows, self.memory_mask)
-
-
-class Transformer(nn.Module):
-    """The encoder-decoder model: token ids in, scores of each next token out.
-
-    Source: Vaswani et al. (2017), section 3 and figure 1.
-    """
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        checks.instance("config", config, TransformerConfig)
-        self.config = c = config
-        self.source_embedding = TokenEmbedding(c.vocab_size, c.d_model)
-        tied = self.source_embedding if c.tie_embeddings else None
-        self.target_embedding = tied or TokenEmbedding(c.vocab_size, c.d_model)
-        self.output = tied or TokenEmbedding(c.vocab_size, c.d_model)
-        positions = SinusoidalPositions if c.positions == "sinusoidal" else LearnedPositions
-        self.source_positions = positions(c.d_model, c.max_len)
-        self.target_positions = positions(c.d_model, c.max_len)
-        sizes = (c.d_model, c.n_heads, c.d_ff)
-        self.encoder = Encoder(c.n_encoder_layers, *sizes, norm=c.norm, dropout=c.dropout)
-        self.decoder = Decoder(c.n_decoder_layers, *sizes, norm=c.norm, dropout=c.dropout)
-        self.dropout = nn.Dropout(c.dropout)
-        initialise(self)
-
-    def encode(
-        self, source: Tensor, *, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """Read ``source`` ids (B, S): memory (B, S, D), its mask (B, 1, 1, S), the weights."""
-        checks.readable("source", source, self.config.vocab_size, self.config.max_len)
-        x = self.dropout(self.source_positions(self.source_embedding(source)))
-        mask = padding_mask(source, self.config.pad_id)
-        memory, weights = self.encoder(x, mask=mask, need_weights=need_weights)
-        return memory, mask, weights
-
-    def decode(
-        self, target: Tensor, state: "DecoderState", *, need_weights: bool = False
-    ) -> tuple[Tensor, list[Tensor | None], list[Tensor | None]]:
-        """Read ``target`` ids (B, T), which follow what ``state`` has read: hidden (B, T, D)."""
-        c = self.config
-        checks.readable("target", target, c.vocab_size, c.max_len, start=state.length)
-        x = self.dropout(self.target_positions(self.target_embedding(target), start=state.length))
-        return self.decoder(x, state.cache, state.read(target), need_weights=need_weights)
-
-    def start(self, source: Tensor) -> "DecoderState":
-        """Read ``source`` ids (B, S) and return the state in which nothing is written yet."""
-        memory, mask, _ = self.encode(source)
-        return DecoderState(self.decoder.start_cache(memory), mask)
-
-    def hidden(self, source: Tensor, target: Tensor) -> Tensor:
-        """Return the decoder's last states (B, T, D) for ids (B, S) and (B, T)."""
-        return self.decode(target, self.start(source))[0]
-
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Score every next token: ids (B, S) and (B, T) give logits (B, T, V).
-
-        Position t of the result scores what comes after ``target[:, : t + 1]``.
-        """
-        return self.output.logits(self.hidden(source, target))
 
 
 def attention_maps(model: Transformer, source: Tensor, target: Tensor) -> AttentionMaps:

@@ -1,7 +1,12 @@
 """Checks of arguments: what is good passes in silence, what is not is named in one sentence."""
 
+import ast
 import math
+import sys
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -10,6 +15,7 @@ import torch
 
 from reference import refuses
 from scratch.plumbing import checks
+from scratch.plumbing.models.storage import load_pretrained
 
 F32, F64, BOOL, INT = torch.float32, torch.float64, torch.bool, torch.int64
 
@@ -18,6 +24,7 @@ def zeros(*shape: int, dtype: torch.dtype = F32) -> torch.Tensor:
     return torch.zeros(*shape, dtype=dtype)
 
 
+Q, K = zeros(2, 3, 4), zeros(2, 5, 4)
 GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
     (checks.require, (True, "never said")),
     (checks.instance, ("x", 3, int)),
@@ -47,19 +54,17 @@ GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
     (checks.width, ("x", zeros(4), 4)),
     (checks.width, ("x", zeros(2, 4), 4, F32)),
     (checks.sequence, ("x", zeros(2, 3, 4), 4, F32)),
-    (checks.key_value, (zeros(2, 3, 4), zeros(2, 3, 4), 4, F32)),
     (checks.same_shape, ("x", zeros(2, 3), "y", zeros(2, 3))),
     (checks.same_batch, ("x", zeros(2, 3), "y", zeros(2, 5))),
     (checks.same_length, ("x", [1], "y", [2])),
     (checks.appendable, ("x", zeros(2, 3, 1, 4), zeros(2, 3, 0, 4))),
-    (checks.shorter_than, ("x", 5, 5)),
-    (checks.token_ids, ("x", zeros(2, 3, dtype=INT), 1)),
-    (checks.token_ids, ("x", zeros(2, 3, dtype=torch.int32), 1)),
     (checks.readable, ("x", zeros(2, 3, dtype=INT), 1, 3)),
-    (checks.batch_rows, ("x", torch.tensor([1, 1, 0]), 2)),
-    (checks.same_heads, (zeros(3, 4), zeros(5, 4), zeros(5, 2))),
-    (checks.mask_for, (None, (2, 3))),
-    (checks.mask_for, (zeros(1, 3, dtype=BOOL), (2, 2, 3))),
+    (checks.readable, ("x", zeros(2, 3, dtype=torch.int32), 1, 3)),
+    (checks.id_batch, ("x", zeros(2, 3, dtype=INT))),
+    (checks.special_ids, (2, 0, 1, 3)),
+    (checks.attention, (zeros(3, 4), zeros(5, 4), zeros(5, 2), None)),
+    (checks.attention, (Q, K, K, zeros(3, 5, dtype=BOOL))),
+    (checks.attention, (Q, K, K, zeros(2, 1, 5, dtype=BOOL))),
 ]
 
 BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
@@ -133,23 +138,28 @@ BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
     (checks.scored, (zeros(2, 3), torch.tensor([0])), ("(2, 3)", "(1,)")),
     (checks.scored, (zeros(2, 3), zeros(2)), ("labels has dtype torch.float32",)),
     (checks.scored, ([0.0], zeros(2)), ("logits is a list",)),
-    (checks.width, ("x", np.zeros(4), 4), ("x is a ndarray", "torch.Tensor")),
-    (checks.width, ("x", [0.0] * 4, 4), ("x is a list",)),
     (checks.width, ("x", zeros(4, dtype=INT), 4), ("x has dtype torch.int64",)),
     (checks.width, ("x", zeros(4, dtype=torch.complex64), 4), ("x has dtype torch.complex64",)),
     (checks.width, ("x", zeros(4, dtype=F64), 4, F32), ("torch.float64", "torch.float32")),
     (checks.width, ("x", zeros(4, 3), 4), ("x has shape (4, 3)", "4 wide")),
     (checks.width, ("x", torch.tensor(1.0), 4), ("x has shape ()",)),
-    (checks.width, ("x", zeros(0, 4), 4), ("x has shape (0, 4)", "length 0")),
     (checks.sequence, ("x", zeros(3, 4), 4), ("x has shape (3, 4)", "(batch, length, 4)")),
     (checks.sequence, ("x", zeros(1, 2, 3, 4), 4), ("x has shape (1, 2, 3, 4)",)),
     (checks.sequence, ("x", zeros(2, 0, 4), 4), ("x has shape (2, 0, 4)",)),
-    (checks.key_value, (zeros(2, 3, 4), zeros(2, 5, 4), 4, F32), ("value", "(2, 5, 4)", "key's")),
-    (checks.key_value, (zeros(2, 3, 4), zeros(1, 3, 4), 4, F32), ("value", "(1, 3, 4)")),
     (checks.same_shape, ("x", zeros(2), "y", zeros(1)), ("x has shape (2,)", "y's", "(1,)")),
-    (checks.same_shape, ("x", 2, "y", zeros(1)), ("x is a int",)),
     (checks.same_batch, ("x", zeros(2), "y", zeros(3)), ("x has a batch of 2", "y's batch of 3")),
     (checks.same_length, ("x", [], "y", [2]), ("x holds 0", "y, 1")),
+    (checks.special_ids, (0, 1, 3, 3), ("eos_id is 3", "from 0 to 2")),
+    (checks.special_ids, (0, 1, True, 3), ("eos_id is True",)),
+    (checks.special_ids, (0, 1, 0, 3), ("pad_id is 0, bos_id is 1, eos_id is 0", "different")),
+    (checks.attention, (Q, K[:1], K, None), ("key has shape (1, 5, 4)", "query's", "(2,)")),
+    (checks.attention, (Q, K, K[:1], None), ("value has shape (1, 5, 4)", "key's", "(2, 5)")),
+    (checks.attention, (Q, K, K[:, :4], None), ("value has shape (2, 4, 4)", "(2, 5)")),
+    (checks.attention, (Q, K, K, zeros(3, 5)), ("mask has dtype torch.float32", "torch.bool")),
+    (checks.attention, (Q, K, K, zeros(5, dtype=BOOL)), ("mask has shape (5,)", "(T, S)")),
+    (checks.attention, (Q, K, K, zeros(5, 5, dtype=BOOL)), ("(5, 5)", "(2, 3, 5)")),
+    (checks.attention, (Q, K, K, zeros(3, 3, 5, dtype=BOOL)), ("(3, 3, 5)", "(2, 3, 5)")),
+    (checks.attention, (Q, K, K, zeros(1, 1, 3, 5, dtype=BOOL)), ("(1, 1, 3, 5)",)),
     (checks.appendable, ("x", zeros(1, 3, 1, 4), zeros(2, 3, 0, 4)), ("x", "(1, 3, 1, 4)")),
     (checks.appendable, ("x", zeros(2, 3, 4), zeros(2, 3, 0, 4)), ("x", "(2, 3, 4)")),
     (checks.appendable, ("x", zeros(2, 3, 1, 5), zeros(2, 3, 0, 4)), ("x", "(2, 3, 1, 5)")),
@@ -158,28 +168,17 @@ BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
         ("x", zeros(2, 3, 1, 4), zeros(2, 3, 0, 4, dtype=F64)),
         ("x has dtype torch.float32", "torch.float64"),
     ),
-    (checks.shorter_than, ("x", 6, 5), ("x has 6 positions", "at most 5")),
-    (checks.token_ids, ("x", np.zeros((2, 3), int), 5), ("x is a ndarray",)),
-    (checks.token_ids, ("x", [[1]], 5), ("x is a list",)),
-    (checks.token_ids, ("x", zeros(2, 3), 5), ("x has dtype torch.float32", "torch.int64")),
-    (checks.token_ids, ("x", zeros(2, 3, dtype=BOOL), 5), ("x has dtype torch.bool",)),
-    (checks.token_ids, ("x", zeros(3, dtype=INT), 5), ("x has shape (3,)", "(batch, length)")),
-    (checks.token_ids, ("x", zeros(2, 0, dtype=INT), 5), ("x has shape (2, 0)",)),
-    (checks.token_ids, ("x", torch.tensor([[1, 5]]), 5), ("x holds the id 5", "from 0 to 4")),
-    (checks.token_ids, ("x", torch.tensor([[9, -1]]), 5), ("x holds the id -1",)),
+    (checks.id_batch, ("x", np.zeros((2, 3), int)), ("x is a ndarray", "torch.Tensor")),
+    (checks.id_batch, ("x", [[1]]), ("x is a list",)),
+    (checks.id_batch, ("x", zeros(2, 3)), ("x has dtype torch.float32", "torch.int64")),
+    (checks.id_batch, ("x", zeros(2, 3, dtype=BOOL)), ("x has dtype torch.bool",)),
+    (checks.id_batch, ("x", zeros(3, dtype=INT)), ("x has shape (3,)", "(batch, length)")),
+    (checks.id_batch, ("x", zeros(2, 0, dtype=INT)), ("x has shape (2, 0)",)),
+    (checks.readable, ("x", zeros(3, dtype=INT), 5, 3), ("x has shape (3,)",)),
+    (checks.readable, ("x", torch.tensor([[1, 5]]), 5, 3), ("x holds the id 5", "from 0 to 4")),
+    (checks.readable, ("x", torch.tensor([[9, -1]]), 5, 3), ("x holds the id -1",)),
     (checks.readable, ("x", zeros(1, 4, dtype=INT), 5, 3), ("x has 4 positions", "at most 3")),
     (checks.readable, ("x", zeros(1, 4, dtype=INT), 0, 9), ("x holds the id 0",)),
-    (checks.batch_rows, ("x", [0, 1], 2), ("x is a list",)),
-    (checks.same_heads, (zeros(3, 4), zeros(5, 2), zeros(5, 2)), ("key has width 2", "query's")),
-    (checks.same_heads, (zeros(3, 4), zeros(5, 4), zeros(6, 2)), ("value has 6", "key's 5")),
-    (checks.mask_for, (zeros(2, 3), (2, 3)), ("mask has dtype torch.float32", "torch.bool")),
-    (checks.mask_for, (zeros(3, 3, dtype=BOOL), (2, 3)), ("mask has shape (3, 3)", "(2, 3)")),
-    (checks.batch_rows, ("x", torch.tensor([0.0]), 2), ("x has dtype torch.float32",)),
-    (checks.batch_rows, ("x", torch.tensor([True]), 2), ("x has dtype torch.bool",)),
-    (checks.batch_rows, ("x", torch.tensor(0), 2), ("x has shape ()",)),
-    (checks.batch_rows, ("x", zeros(0, dtype=INT), 2), ("x has shape (0,)",)),
-    (checks.batch_rows, ("x", torch.tensor([2]), 2), ("x holds the row 2", "from 0 to 1")),
-    (checks.batch_rows, ("x", torch.tensor([-1]), 2), ("x holds the row -1",)),
 ]
 
 
@@ -213,8 +212,9 @@ def test_bounds_can_have_a_maximum() -> None:
 
 
 def test_positions_already_read_count() -> None:
-    checks.shorter_than("x", 2, 5, start=3)
-    refuses(lambda: checks.shorter_than("x", 3, 5, start=3), "x has 3", "after 3", "at most 5")
+    ids = zeros(1, 3, dtype=INT)
+    checks.readable("x", ids, 1, 6, start=3)
+    refuses(lambda: checks.readable("x", ids, 1, 5, start=3), "x has 3", "after 3", "at most 5")
 
 
 def test_autocast_may_convert_dtypes() -> None:
@@ -225,5 +225,56 @@ def test_autocast_may_convert_dtypes() -> None:
 
 
 def test_every_check_is_tested_here() -> None:
-    tested = {row[0] for row in GOOD} & {row[0] for row in BAD} | {checks.require, checks.id_batch}
+    tested = {row[0] for row in GOOD} & {row[0] for row in BAD} | {checks.require}
     assert {getattr(checks, name) for name in checks.__all__} - tested == set()
+
+
+# -- how much of the taught code they are
+
+MODULES = [
+    "tokens",
+    "embedding",
+    "vectors",
+    "positional",
+    "attention",
+    "feedforward",
+    "residual",
+    "encoder",
+    "decoder",
+    "transformer",
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_checks_outside_constructors_are_a_small_part_of_a_taught_module(module: str) -> None:
+    source = Path(checks.__file__).parents[1].joinpath(f"{module}.py").read_text(encoding="utf-8")
+    code, said, built = set(range(1, source.count("\n") + 1)), set[int](), set[int]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = node.body[0]
+            if ast.get_docstring(node) is not None:
+                code -= set(range(first.lineno, first.end_lineno + 1))
+        if isinstance(node, ast.FunctionDef) and node.name in ("__init__", "__post_init__"):
+            built |= set(range(node.lineno, node.end_lineno + 1))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "checks":
+            said.add(node.lineno)
+    lines = source.splitlines()
+    code = {n for n in code if lines[n - 1].strip() and not lines[n - 1].strip().startswith("#")}
+    assert len(said - built) <= 0.08 * len(code), f"{len(said - built)} of {len(code)} lines"
+
+
+def test_a_forward_pass_of_the_shipped_model_makes_few_checks() -> None:
+    model, _ = load_pretrained("en-fr")
+    calls = Counter[str]()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename == checks.__file__:
+            calls[frame.f_code.co_name] += 1
+
+    sys.setprofile(count)
+    try:
+        model(torch.tensor([[5, 6, 7, 2]]), torch.tensor([[1, 8, 9]]))
+    finally:
+        sys.setprofile(None)
+    assert calls["readable"] == 2  # source and target, each read once
+    assert 0 < calls.total() <= 60, calls

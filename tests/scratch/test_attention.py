@@ -61,6 +61,10 @@ def test_causal_mask_shows_the_past_and_the_present() -> None:
     assert all(mask[0, 0, t, s].item() == (s <= t) for t in range(4) for s in range(4))
 
 
+def test_any_id_may_be_that_of_padding() -> None:
+    assert padding_mask(IDS, 4)[1, 0, 0].tolist() == [True, True, False, True, True]
+
+
 def test_masks_combine() -> None:
     both = padding_mask(IDS, 0) & causal_mask(5)
     assert both.shape == (2, 1, 5, 5)
@@ -132,6 +136,25 @@ def test_scores_so_large_that_exp_overflows_are_no_problem() -> None:
     query = torch.tensor([[1e4]])
     _, weights = scaled_dot_product_attention(
         query, torch.tensor([[1e4], [-1e4]]), torch.ones(2, 1)
+    )
+    assert weights.tolist() == [[1.0, 0.0]]
+
+
+def test_float16_holds_scores_whose_products_it_does_not_hold() -> None:
+    torch.manual_seed(0)
+    query, key, value = (s * torch.randn(2, 8, 64) for s in (60, 60, 1))
+    assert 65_504 < (query @ key.mT).abs().max() < 8 * 65_504  # the largest float16; sqrt(64)
+    query, key, value = query.half(), key.half(), value.half()
+    output, weights = scaled_dot_product_attention(query, key, value)
+    # float16 keeps 11 bits, 5e-4 of a number
+    torch.testing.assert_close(output, fused_attention(query, key, value), atol=5e-3, rtol=5e-3)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 8).half(), atol=2e-3, rtol=0)
+
+
+def test_a_hidden_score_is_lower_than_any_other() -> None:
+    mask = torch.tensor([[True, False]])
+    _, weights = scaled_dot_product_attention(
+        torch.tensor([[1e6]]), torch.tensor([[-1e6], [0.0]]), torch.ones(2, 1), mask=mask
     )
     assert weights.tolist() == [[1.0, 0.0]]
 
@@ -301,6 +324,17 @@ def test_halves_make_the_whole() -> None:
     assert torch.equal(heads[1, 2, 3], x[1, 3, 8:12])
 
 
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_a_sequence_without_a_batch_is_read_as_a_batch_of_one(need_weights: bool) -> None:
+    ours, _ = copies(torch.float64)
+    x, memory = (torch.randn(s, 12, dtype=torch.float64) for s in (4, 5))
+    output, weights = ours(x, memory, memory, need_weights=need_weights)
+    expected, w = ours(x[None], memory[None], memory[None], need_weights=need_weights)
+    assert_same(output, expected[0])
+    if need_weights:
+        assert_same(weights, w[0], "weights")
+
+
 # -- bad input
 
 MHA = MultiHeadAttention(4, 2)
@@ -316,25 +350,15 @@ def attend_to(length: int, batch: int = 2, heads: int = 2, width: int = 2) -> ob
 
 ATTENTIONS = (scaled_dot_product_attention, fused_attention)
 BAD_ATTENTION: list[tuple[tuple[object, ...], dict[str, object], tuple[str, ...]]] = [
-    ((Q, Q.double(), Q), {}, ("key has dtype torch.float64", "query's", "float32")),
-    ((Q.long(), Q, Q), {}, ("query has dtype torch.int64",)),
-    ((Q, Q.numpy(), Q), {}, ("key is a ndarray",)),
-    ((Q[0, 0], Q, Q), {}, ("query has shape (4,)",)),
-    ((Q[:, :0], Q, Q), {}, ("query has shape (2, 0, 4)",)),
-    ((Q, Q[:, :0], Q[:, :0]), {}, ("key has shape (2, 0, 4)",)),
-    ((Q, Q[..., :2], Q), {}, ("key has width 2", "query's width, 4")),
-    ((Q, Q, Q[:, :2]), {}, ("value has 2 positions", "key's 3")),
+    ((Q, Q, Q[:, :2]), {}, ("value has shape (2, 2, 4)", "key's leading axes, (2, 3)")),
     ((Q, Q[:1], Q), {}, ("key has shape (1, 3, 4)", "(2,)")),
-    ((Q, Q, Q[0]), {}, ("value has shape (3, 4)", "(2,)")),
-    ((Q, Q, Q), {"dropout": 1.0}, ("dropout is 1.0",)),
-    ((Q, Q, Q), {"dropout": float("nan")}, ("dropout is nan",)),
-    ((Q, Q, Q), {"dropout": True}, ("dropout is True",)),
+    ((Q, Q, Q[0]), {}, ("value has shape (3, 4)", "(2, 3)")),
     ((Q, Q, Q), {"mask": MASK.float()}, ("mask has dtype torch.float32", "torch.bool")),
     ((Q, Q, Q), {"mask": MASK.int()}, ("mask has dtype torch.int32",)),
     ((Q, Q, Q), {"mask": MASK[:2]}, ("mask has shape (2, 3)", "(2, 3, 3)")),
     ((Q, Q, Q), {"mask": MASK[0]}, ("mask has shape (3,)",)),
     ((Q, Q, Q), {"mask": MASK[None, None]}, ("mask has shape (1, 1, 3, 3)",)),
-    ((Q, Q, Q), {"mask": MASK.numpy()}, ("mask is a ndarray",)),
+    ((Q, Q, Q), {"mask": MASK.numpy()}, ("mask has dtype bool", "torch.bool")),
 ]
 
 
@@ -350,50 +374,24 @@ def test_bad_input_is_named_on_both_paths(
 
 
 BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
-    (lambda: padding_mask(IDS[0], 0), ("ids has shape (5,)", "(batch, length)")),
-    (lambda: padding_mask(IDS[:, :0], 0), ("ids has shape (2, 0)",)),
-    (lambda: padding_mask(IDS.float(), 0), ("ids has dtype torch.float32",)),
-    (lambda: padding_mask(IDS.numpy(), 0), ("ids is a ndarray",)),  # type: ignore[arg-type]
-    (lambda: padding_mask(IDS, None), ("pad_id is None",)),  # type: ignore[arg-type]
-    (lambda: padding_mask(IDS, 0.0), ("pad_id is 0.0",)),  # type: ignore[arg-type]
-    (lambda: padding_mask(IDS, -1), ("pad_id is -1",)),
-    (lambda: causal_mask(0), ("length is 0",)),
-    (lambda: causal_mask(2.0), ("length is 2.0",)),  # type: ignore[arg-type]
-    (lambda: causal_mask(True), ("length is True",)),
     (lambda: MultiHeadAttention(10, 3), ("d_model is 10", "multiple of n_heads", "3")),
     (lambda: MultiHeadAttention(4, 0), ("n_heads is 0",)),
     (lambda: MultiHeadAttention(-4, 2), ("d_model is -4",)),
     (lambda: MultiHeadAttention(4, 2.0), ("n_heads is 2.0",)),  # type: ignore[arg-type]
     (lambda: MultiHeadAttention(4, 2, dropout=1), ("dropout is 1",)),
     (lambda: MultiHeadAttention(4, 2, dropout=float("nan")), ("dropout is nan",)),
-    (lambda: MHA(X[0], X, X), ("query has shape (3, 4)", "(batch, length, 4)")),
-    (lambda: MHA(X[..., :2], X, X), ("query has shape (2, 3, 2)", "4 wide")),
-    (lambda: MHA(X, Y[..., :2], Y), ("key has shape (2, 5, 2)", "4 wide")),
-    (lambda: MHA(X, Y, X), ("value has shape (2, 3, 4)", "key's shape, (2, 5, 4)")),
-    (lambda: MHA(X, Y, Y[:1]), ("value has shape (1, 5, 4)",)),
+    (lambda: MHA(X[0], X, X), ("key has shape (2, 2, 3, 2)", "(2,)")),
+    (lambda: MHA(X, Y, X), ("value has shape (2, 2, 3, 2)", "key's leading axes, (2, 2, 5)")),
+    (lambda: MHA(X, Y, Y[:1]), ("value has shape (1, 2, 5, 2)",)),
     (lambda: MHA(X[:1], Y, Y), ("key has shape (2, 2, 5, 2)", "(1, 2)")),
     (lambda: MHA(X[:1], Y, Y, need_weights=True), ("key has shape (2, 2, 5, 2)",)),
-    (lambda: MHA(X.double(), X, X), ("query has dtype torch.float64", "torch.float32")),
-    (lambda: MHA(X, X.double(), X), ("key has dtype torch.float64",)),
-    (lambda: MHA(X, X, X.half()), ("value has dtype torch.float16",)),
-    (lambda: MHA(X, X.long(), X), ("key has dtype torch.int64",)),
-    (lambda: MHA(X[:, :0], X, X), ("query has shape (2, 0, 4)",)),
-    (lambda: MHA(X, X[:, :0], X[:, :0]), ("key has shape (2, 0, 4)",)),
-    (lambda: MHA(X.numpy(), X, X), ("query is a ndarray",)),
-    (lambda: MHA(X, X, None), ("value is a NoneType",)),
     (lambda: MHA(X, X, X, mask=MASK.float()), ("mask has dtype torch.float32",)),
     (lambda: MHA(X, X, X, mask=MASK[0]), ("mask has shape (3,)",)),
     (lambda: MHA(X, X, X, mask=MASK[0, 0]), ("mask has shape ()",)),
     (lambda: MHA(X, Y, Y, mask=MASK), ("mask has shape (3, 3)", "(2, 2, 3, 5)")),
     (lambda: MHA(X, Y, Y, mask=MASK, need_weights=True), ("mask has shape (3, 3)",)),
-    (lambda: MHA(X, X, X, mask=[[True]]), ("mask is a list",)),
-    (lambda: MHA.split_heads(X[..., :2]), ("x has shape (2, 3, 2)",)),
-    (lambda: MHA.split_heads(X[0]), ("x has shape (3, 4)",)),
-    (lambda: MHA.project(X, Y), ("value has shape (2, 5, 4)",)),
     (lambda: attend_to(5, batch=1), ("key has shape (1, 2, 5, 2)", "(2, 2)")),
     (lambda: attend_to(5, heads=1), ("key has shape (2, 1, 5, 2)",)),
-    (lambda: attend_to(5, width=4), ("key has width 4", "2")),
-    (lambda: attend_to(0), ("key has shape (2, 2, 0, 2)",)),
 ]
 
 

@@ -183,6 +183,14 @@ def test_dropout_is_active_only_in_training(norm: str) -> None:
     assert torch.equal(whole(ours, x, memory), whole(ours, x, memory))
 
 
+def test_dropout_reaches_every_part_of_every_layer() -> None:
+    for layer in decoder("post", dropout=0.3).layers:
+        shares = {name: part.p for name, part in layer.named_modules() if hasattr(part, "p")}
+        names = ("residual_1", "residual_2", "feed_forward", "residual_3")
+        assert shares == {f"{name}.dropout": 0.3 for name in names}
+        assert layer.self_attention.dropout == layer.cross_attention.dropout == 0.3
+
+
 def test_only_pre_norm_ends_in_a_norm_of_its_own() -> None:
     post, pre = (sum(p.numel() for p in decoder(norm).parameters()) for norm in NORMS)
     assert pre - post == 2 * 12
@@ -201,10 +209,6 @@ def layer(x: Any, **masks: Any) -> object:
     return LAYER(x, cache(), DecoderMasks(**masks))
 
 
-def stack(x: Any, memory: Any = MEMORY, **masks: Any) -> object:
-    return STACK(x, STACK.start_cache(memory), DecoderMasks(**masks))
-
-
 BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (lambda: DecoderLayer(5, 2, 6), ("d_model is 5", "n_heads", "2")),
     (lambda: DecoderLayer(4, 2, -1), ("d_ff is -1",)),
@@ -215,34 +219,9 @@ BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (lambda: Decoder(1, 4, 3, 6), ("d_model is 4", "n_heads", "3")),
     (lambda: Decoder(1, 4, 2, 6, norm="Pre"), ("norm is 'Pre'",)),
     (lambda: Decoder(1, 4, 2, 6, dropout=float("nan")), ("dropout is nan",)),
-    (lambda: LAYER.start_cache(MEMORY[0]), ("memory has shape (5, 4)", "(batch, length, 4)")),
-    (lambda: LAYER.start_cache(MEMORY[:, :0]), ("memory has shape (2, 0, 4)",)),
-    (lambda: STACK.start_cache(MEMORY[..., :3]), ("memory has shape (2, 5, 3)", "4 wide")),
-    (lambda: STACK.start_cache(MEMORY.double()), ("memory has dtype torch.float64", "float32")),
-    (lambda: stack(X, MEMORY.numpy()), ("memory is a ndarray",)),
-    (lambda: layer(X[0]), ("x has shape (3, 4)",)),
-    (lambda: layer(X[..., :3]), ("x has shape (2, 3, 3)",)),
-    (lambda: layer(X[:, :0]), ("x has shape (2, 0, 4)",)),
-    (lambda: layer(X.double()), ("x has dtype torch.float64",)),
-    (lambda: layer(X.numpy()), ("x is a ndarray",)),
-    (lambda: layer(X[:1]), ("x has a batch of 1", "cache's batch of 2")),
     (lambda: layer(X, target=torch.ones(3, 3)), ("mask has dtype torch.float32",)),
     (lambda: layer(X, target=causal_mask(4)), ("mask has shape (1, 1, 4, 4)", "(2, 2, 3, 3)")),
     (lambda: layer(X, memory=causal_mask(3)), ("mask has shape (1, 1, 3, 3)", "(2, 2, 3, 5)")),
-    (lambda: stack(X[0]), ("x has shape (3, 4)",)),
-    (lambda: stack(X, MEMORY[:1]), ("x has a batch of 2", "cache's batch of 1")),
-    (lambda: STACK(X, [cache()], DecoderMasks()), ("cache holds 1", "layers, 2")),
-    (lambda: STACK(X, [], DecoderMasks()), ("cache holds 0",)),
-    (lambda: cache().append(HEADS[:1], HEADS), ("keys has shape (1, 2, 3, 2)", "cache's")),
-    (lambda: cache().append(HEADS, HEADS[..., :1]), ("values has shape (2, 2, 3, 1)",)),
-    (lambda: cache().append(HEADS, HEADS.double()), ("values has dtype torch.float64",)),
-    (lambda: cache().append(HEADS, HEADS[:, :, :2]), ("values has shape (2, 2, 2, 2)", "keys'")),
-    (lambda: cache().select(torch.tensor([2])), ("rows holds the row 2", "from 0 to 1")),
-    (lambda: cache().select(torch.tensor([-1])), ("rows holds the row -1",)),
-    (lambda: cache().select(torch.tensor([0.0])), ("rows has dtype torch.float32",)),
-    (lambda: cache().select(torch.tensor([True, False])), ("rows has dtype torch.bool",)),
-    (lambda: cache().select([0]), ("rows is a list",)),  # type: ignore[arg-type]
-    (lambda: cache().select(torch.tensor([], dtype=torch.int64)), ("rows has shape (0,)",)),
 ]
 
 
@@ -251,7 +230,19 @@ def test_bad_input_is_named(call: Callable[[], object], parts: tuple[str, ...]) 
     refuses(call, *parts)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_batch_of_another_size_than_the_caches_is_refused(rows: int) -> None:
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        layer(torch.zeros(rows, 3, 4))
+
+
+def test_a_stack_takes_one_cache_for_each_layer() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        STACK(X, [cache()], DecoderMasks())
+
+
 def test_a_refused_piece_leaves_the_cache_as_it_was() -> None:
     one = cache()
-    refuses(lambda: one.append(HEADS, HEADS[:1]), "values")
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        one.append(HEADS, HEADS[:1])
     assert one.self_keys.shape == one.self_values.shape == (2, 2, 0, 2)

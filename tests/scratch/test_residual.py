@@ -65,6 +65,22 @@ def test_layer_norm_undoes_scale_and_shift(scale: float, shift: float, seed: int
     torch.testing.assert_close((y**2).mean(dim=-1), torch.ones(3).double(), atol=1e-8, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1, 300, 10_000])
+def test_layer_norm_equals_pytorch_in_half_precision(dtype: torch.dtype, size: float) -> None:
+    # the square of 300 is more than float16 holds
+    torch.manual_seed(0)
+    ours = randomise(LayerNorm(64).to(dtype))
+    theirs = nn.LayerNorm(64).to(dtype)
+    copy_weights(ours, theirs)
+    x = (size * torch.randn(3, 64)).to(dtype)
+    y = ours(x)
+    assert y.dtype == dtype
+    # half precision keeps 8 bits or 11, so the last of them may differ
+    torch.testing.assert_close(y, theirs(x), atol=1e-3, rtol=8e-3)
+    assert torch.equal(y, ours.float()(x.float()).to(dtype))  # rounded once, at the end
+
+
 def test_a_constant_vector_becomes_the_shift() -> None:
     norm = LayerNorm(4)
     x = torch.full((2, 4), 7.0, requires_grad=True)
@@ -106,6 +122,14 @@ def test_dropout_falls_on_the_sublayer_and_only_in_training(norm: str) -> None:
     assert torch.equal(residual.after(x, output), residual.after(x, output))
 
 
+def test_dropout_zeroes_its_share_of_the_output() -> None:
+    torch.manual_seed(0)
+    sums = Residual(4_000, norm="pre", dropout=0.25).after(torch.zeros(4_000), torch.ones(4_000))
+    # 4,000 draws: the share that is zeroed has a standard deviation of 0.007
+    assert (sums == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(sums[sums > 0].mean().item(), 1 / 0.75)
+
+
 NORM, PRE, POST = LayerNorm(4), Residual(4, norm="pre"), Residual(4)
 X = torch.zeros(2, 3, 4)
 BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
@@ -114,21 +138,14 @@ BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (lambda: LayerNorm(4, eps=float("nan")), ("eps is nan",)),
     (lambda: LayerNorm(4, eps="1e-5"), ("eps is '1e-5'",)),  # type: ignore[arg-type]
     (lambda: NORM(X[..., :3]), ("x has shape (2, 3, 3)", "4 wide")),
-    (lambda: NORM(X[:0]), ("x has shape (0, 3, 4)",)),
     (lambda: NORM(X.long()), ("x has dtype torch.int64",)),
-    (lambda: NORM(X.double()), ("x has dtype torch.float64", "torch.float32")),
-    (lambda: NORM(X.numpy()), ("x is a ndarray",)),
     (lambda: Residual(0), ("d_model is 0",)),
     (lambda: Residual(4, norm="both"), ("norm is 'both'", "'post', 'pre'")),
     (lambda: Residual(4, norm=None), ("norm is None",)),  # type: ignore[arg-type]
     (lambda: Residual(4, dropout=-0.5), ("dropout is -0.5",)),
     (lambda: PRE.before(X[..., :3]), ("x has shape (2, 3, 3)",)),
-    (lambda: POST.before(X[..., :3]), ("x has shape (2, 3, 3)",)),
-    (lambda: POST.before(X.double()), ("x has dtype torch.float64",)),
     (lambda: PRE.after(X, X[0]), ("output has shape (3, 4)", "x's shape, (2, 3, 4)")),
     (lambda: POST.after(X, X[..., :1]), ("output has shape (2, 3, 1)", "x's shape")),
-    (lambda: PRE.after(X[..., :3], X[..., :3]), ("x has shape (2, 3, 3)",)),
-    (lambda: PRE.after(X, None), ("output is a NoneType",)),  # type: ignore[arg-type]
 ]
 
 

