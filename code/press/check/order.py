@@ -21,18 +21,20 @@ TAUGHT, PLUMBING = "scratch", "scratch.plumbing"
 CHECKS, FILES, STYLE, DATA, FAST, MODELS = (
     f"{PLUMBING}.{name}" for name in ("checks", "files", "style", "data", "fast", "models")
 )
+SETTINGS = tuple(f"{PLUMBING}.{name}" for name in ("defaults", "extras", "threads"))
 SHIPPING = f"{MODELS}.card", f"{MODELS}.ship"  # what makes of a run a model that ships
-LOWER = TAUGHT, CHECKS, FILES, STYLE, DATA, FAST, MODELS
+LOWER = TAUGHT, CHECKS, FILES, STYLE, DATA, FAST, MODELS, *SETTINGS
 CLI = f"{PLUMBING}.cli", "scratch.__main__"
 # A room is what begins with its name and no longer one. It imports from itself and from these.
 ROOMS: dict[str, tuple[str, ...]] = {
     CHECKS: (),
+    **dict.fromkeys(SETTINGS, (CHECKS,)),
     FILES: (CHECKS,),
-    STYLE: (CHECKS,),
-    DATA: (CHECKS, FILES, TAUGHT),
-    FAST: (CHECKS, FILES, TAUGHT),
-    MODELS: (CHECKS, FILES, TAUGHT),
-    TAUGHT: (CHECKS, FILES, STYLE, DATA, FAST, MODELS),
+    STYLE: (CHECKS, *SETTINGS),
+    DATA: (CHECKS, FILES, TAUGHT, *SETTINGS),
+    FAST: (CHECKS, FILES, TAUGHT, *SETTINGS),
+    MODELS: (CHECKS, FILES, TAUGHT, *SETTINGS),
+    TAUGHT: (CHECKS, FILES, STYLE, DATA, FAST, MODELS, *SETTINGS),
     PLUMBING: (*LOWER, *SHIPPING),  # training, scoring, and whatever else it holds
     **dict.fromkeys(SHIPPING, (*LOWER, *SHIPPING, PLUMBING)),
     **dict.fromkeys(CLI, (*LOWER, *SHIPPING, PLUMBING, *CLI)),
