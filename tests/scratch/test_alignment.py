@@ -180,6 +180,13 @@ def test_elided_words_are_words() -> None:
     assert words == ["L'", "homme", "n'", "a", "pas", "."]
 
 
+def test_what_a_hyphen_joins_is_one_word() -> None:
+    t = tokenizer()
+    ids = t.encode("Est-ce que c'est-là ?")
+    words = [t.decode([ids[i] for i in group]).strip() for group in words_of(t, ids)]
+    assert words == ["Est-ce", "que", "c'", "est-là", "?"]
+
+
 @pytest.mark.parametrize("word", ["don't", "it's", "I'm", "he'd", "we're", "I've", "they'll"])
 def test_an_english_contraction_is_one_word(word: str) -> None:
     t = tokenizer()

@@ -146,6 +146,43 @@ def test_a_beam_as_wide_as_the_space_finds_every_output(monkeypatch: pytest.Monk
         assert h.log_prob == pytest.approx(score_of(m, source, h.tokens), abs=1e-9)
 
 
+def beam_afresh(
+    m: Transformer, source: Tensor, size: int, limit: int
+) -> list[tuple[list[int], float]]:
+    """What a beam files, in order, from lists, everything computed afresh at every step."""
+    kept: list[tuple[list[int], float]] = [([], 0.0)]
+    ended: list[tuple[list[int], float]] = []
+    while kept and len(ended) < size:
+        longer = []
+        for tokens, total in kept:
+            for token, p in enumerate(log_probs_of_next(m, source, tokens).tolist()):
+                if p > -math.inf and (token == END or len(tokens) + 1 < limit):
+                    longer.append(([*tokens, token], total + p))
+        longer.sort(key=lambda output: -output[1])
+        ended += [(tokens[:-1], p) for tokens, p in longer[:size] if tokens[-1] == END]
+        kept = [output for output in longer if output[0][-1] != END][:size]
+    return ended[:size]
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_beam_files_what_one_of_lists_files(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to(monkeypatch, 6)
+    for seed in range(5):
+        m = model(seed, torch.float64, vocab_size=8, tie_embeddings=False)
+        with torch.no_grad():
+            m.output.weight[END] *= 1.5  # so that some end early, and several at once
+        source = sentence(3, 5, 4)
+        beams = start_beams(m, source, size)
+        with torch.inference_mode():
+            while not beams.all_done():
+                search.extend_beams(m, beams, 0.6)
+        expected = beam_afresh(m, source, size, 6)
+        assert [h.tokens for h in beams.ended[0]] == [tokens for tokens, _ in expected]
+        for h, (tokens, p) in zip(beams.ended[0], expected, strict=True):
+            assert h.log_prob == pytest.approx(p, abs=1e-9)
+            assert h.score == pytest.approx(p / gnmt_penalty(len(tokens) + 1, 0.6), abs=1e-9)
+
+
 def test_every_result_of_a_beam_is_scored_as_a_fresh_pass_scores_it() -> None:
     for seed in range(6):
         m = model(seed, torch.float64)
