@@ -770,9 +770,18 @@ def lose(route: Route) -> None:
         ("weights.bin", damage, "weights.bin is damaged"),
         ("weights.bin", hang_up, "weights.bin could not be fetched: is there a connection?"),
         ("manifest.json", halve, "The list of the model's files arrived damaged."),
-        ("tokenizers.min.mjs", lose, "tokenizers.min.mjs could not be loaded"),
+        ("tokenizers.min.mjs", lose, "tokenizers.min.mjs could not be fetched: the server"),
+        ("ort.wasm.bundle.min.mjs", damage, "ort.wasm.bundle.min.mjs is damaged"),
     ],
-    ids=["missing", "cut in half", "damaged", "no connection", "no list", "no script"],
+    ids=[
+        "missing",
+        "cut in half",
+        "damaged",
+        "no connection",
+        "no list",
+        "no script",
+        "another script",
+    ],
 )
 def test_a_file_that_does_not_arrive_can_be_asked_for_again(
     new_reader: Callable[..., Reader], file: str, harm: Callable[[Route], None], sentence: str
