@@ -101,10 +101,9 @@ def mutants(source: str) -> list[Mutant]:
         for new in [f"not ({ast.unparse(at)})"] if negated else changes(node):
             before = b"".join(lines[: at.lineno - 1]) + lines[at.lineno - 1][: at.col_offset]
             after = lines[at.end_lineno - 1][at.end_col_offset :] + b"".join(lines[at.end_lineno :])
-            old = ast.unparse(at)
-            seen[f"{function}: {old} → {new}"] += 1
-            number = seen[f"{function}: {old} → {new}"]
-            name = f"{function}: {old} → {new}" + (f" ({number})" if number > 1 else "")
+            name = f"{function}: {ast.unparse(at)} → {new}"
+            seen[name] += 1
+            name += f" ({seen[name]})" if seen[name] > 1 else ""
             text = (new if isinstance(at, ast.stmt) else f"({new})").encode()
             found.append(Mutant(at.lineno, name, (before + text + after).decode()))
     return sorted(found, key=lambda mutant: mutant.line)
