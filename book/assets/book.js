@@ -59,6 +59,29 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const text of texts) {
       const words = text.data.split(/(\s+)/);
       if (words.some((word) => /[-._:/]/.test(word))) text.replaceWith(...words.flatMap(breakable));
+  // What is copied of a formula is its TeX.
+  document.addEventListener("copy", (event) => {
+    const selection = getSelection();
+    if (selection.isCollapsed) return;
+    const range = selection.getRangeAt(0).cloneRange();
+    const around = (node) => (node.closest ? node : node.parentElement).closest(".katex");
+    const [first, last] = [around(range.startContainer), around(range.endContainer)];
+    if (first) range.setStartBefore(first);
+    if (last) range.setEndAfter(last);
+    const copy = document.createElement("div");
+    copy.className = "copied";
+    copy.append(range.cloneContents());
+    const formulas = copy.querySelectorAll(".katex");
+    if (!formulas.length) return;
+    for (const formula of formulas) {
+      const sign = formula.parentElement.matches(".katex-display") ? "$$" : "$";
+      formula.replaceWith(sign + formula.querySelector("annotation").textContent + sign);
+    }
+    document.body.append(copy);
+    event.clipboardData.setData("text/plain", copy.innerText);
+    copy.remove();
+    event.preventDefault();
+  });
     }
   }
   // A full stop or a comma does not begin a line after a formula.

@@ -283,9 +283,8 @@ def test_a_link_shows_what_it_leads_to(
 
 def test_a_card_typesets_its_mathematics(open_page: Callable[[str], Page]) -> None:
     page = open_page(CHAPTER)
-    page.evaluate("MathJax.startup.promise")
     card = card_of(page, page.locator("article a.reference[href*='#equation-']").first)
-    expect(card.locator("mjx-container")).to_be_visible()
+    expect(card.locator(".katex-html")).to_be_visible()
 
 
 def test_a_card_follows_the_keyboard(open_page: Callable[[str], Page]) -> None:
@@ -407,7 +406,7 @@ def test_the_book_opens_from_disk(context: BrowserContext, page: Page, root: Pat
     page.wait_for_url("**/book/index.html")
     page.get_by_role("link", name="Attention", exact=True).first.click()
     page.wait_for_url("**/05_attention.html")
-    page.wait_for_selector("article mjx-container")
+    page.wait_for_selector("article .katex")
     expect(page.locator(".play .play-bars tbody tr")).to_have_count(6)
     expect(card_of(page, page.locator("article a[href*='#term-softmax']").first)).to_contain_text(
         "sum to 1"

@@ -13,11 +13,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 WAYS = [(scheme, width) for scheme in ("light", "dark") for width in ("wide", "narrow")]
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
-# what MathJax has not typeset, or could not; empty on a page that is in order
+# formulas that are not typeset, or could not be; empty on a page that is in order
 MATHEMATICS = """() => ({
     raw: [...document.querySelectorAll("article .math")]
-        .filter(e => !e.querySelector("mjx-container")).map(e => e.textContent),
-    broken: [...document.querySelectorAll("mjx-merror")].map(e => e.textContent),
+        .filter(e => !e.querySelector(".katex math")).map(e => e.textContent),
+    broken: [...document.querySelectorAll(".katex-error, merror")].map(e => e.textContent),
 })"""
 # images that say nothing to who cannot see them: no text, or a file's name for one
 SILENT = """() => [...document.images]
@@ -99,7 +99,6 @@ def look(
     """Open a page, leave a picture of it, and return what is wrong with it."""
     page = visit.page
     page.goto(f"{address}/{name}", wait_until="networkidle")
-    page.evaluate("() => window.MathJax?.startup?.promise")
     pictures = root / "_build" / "screenshots"
     pictures.mkdir(parents=True, exist_ok=True)
     stem = name.removesuffix(".html").replace("/", "-")
@@ -148,7 +147,6 @@ def test_pages_of_names(
     found: dict[str, dict[str, Any]] = {}
     for name in module_pages:
         visit.page.goto(f"{address}/{name}", wait_until="load")
-        visit.page.evaluate("() => window.MathJax?.startup?.promise")
         seen = {what: list(places) if isinstance(places, list) else places
                 for what, places in faults(visit, root).items() if places}  # fmt: skip
         found |= {name: seen} if seen else {}
@@ -161,9 +159,8 @@ def test_the_book_has_mathematics(browser: Browser, address: str, pages: list[st
     """So that the check above is not one of nothing."""
     page = browser.new_page()
     page.goto(f"{address}/book/notation.html", wait_until="networkidle")
-    page.wait_for_selector("mjx-container", state="attached")
     assert "book/notation.html" in pages
-    assert page.locator("article mjx-container").count() > 20
+    assert page.locator("article .katex").count() > 20
     page.close()
 
 

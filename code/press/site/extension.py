@@ -15,7 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from press.site import citations
+from docutils import nodes
+
+from press.site import citations, mathematics
 from press.site.api import FOLDER
 from press.site.cards import cards_of
 from press.site.notebook import for_download, versions
@@ -30,6 +32,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this; ``app`` is its application."""
     citations.register()
     app.config.templates_path.append(str(TEMPLATES))
+    mathematics.register(app)
     app.connect("config-inited", admit_reference, priority=LAST)
     app.connect("config-inited", follow_repository, priority=LAST)
     app.connect("html-page-context", share_navigation, priority=LAST)
