@@ -31,19 +31,6 @@ document.addEventListener("DOMContentLoaded", () => {
     table.replaceWith(box);
     box.append(table);
   }
-  // So does a figure that would be too small to read on a phone.
-  for (const image of document.querySelectorAll("article figure img")) {
-    const box = document.createElement("div");
-    box.className = "figure-scroll";
-    image.replaceWith(box);
-    box.append(image);
-    const measure = () => {
-      box.style.setProperty("--natural", image.style.width || `${image.naturalWidth}px`);
-      reach(box);
-    };
-    if (image.complete) measure();
-    else image.addEventListener("load", measure);
-  }
   // What is underlined in the title of a solution begins with a word, not with the blank before it.
   for (const link of document.querySelectorAll(".solution > .admonition-title > a")) {
     const text = link.firstChild;
@@ -59,6 +46,19 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const text of texts) {
       const words = text.data.split(/(\s+)/);
       if (words.some((word) => /[-._:/]/.test(word))) text.replaceWith(...words.flatMap(breakable));
+    }
+  }
+  // A full stop or a comma does not begin a line after a formula.
+  for (const formula of document.querySelectorAll("article span.math")) {
+    const [sign] = /^[.,;:!?)\]]+/.exec(formula.nextSibling?.data ?? "") ?? [];
+    if (!sign) continue;
+    const pair = document.createElement("span");
+    pair.className = "no-break";
+    formula.nextSibling.splitText(sign.length);
+    const after = formula.nextSibling;
+    formula.replaceWith(pair);
+    pair.append(formula, after);
+  }
   // What is copied of a formula is its TeX.
   document.addEventListener("copy", (event) => {
     const selection = getSelection();
@@ -82,19 +82,6 @@ document.addEventListener("DOMContentLoaded", () => {
     copy.remove();
     event.preventDefault();
   });
-    }
-  }
-  // A full stop or a comma does not begin a line after a formula.
-  for (const formula of document.querySelectorAll("article span.math")) {
-    const [sign] = /^[.,;:!?)\]]+/.exec(formula.nextSibling?.data ?? "") ?? [];
-    if (!sign) continue;
-    const pair = document.createElement("span");
-    pair.className = "no-break";
-    formula.nextSibling.splitText(sign.length);
-    const after = formula.nextSibling;
-    formula.replaceWith(pair);
-    pair.append(formula, after);
-  }
   function breakable(word) {
     if (word.length <= 16) {
       if (!/[-/]/.test(word)) return [word];

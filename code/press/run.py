@@ -11,6 +11,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 import signal
 import sysconfig
 import time
@@ -47,6 +48,11 @@ class RunSettings:
     Attributes:
         threads: value of OMP_NUM_THREADS in the kernel.
         timeout: seconds after which a single cell is stopped.
+# what JupyterLab hides of a cell, by the tag that folds it on the site
+FOLDED = {"hide-input": ["source_hidden"], "hide-cell": ["source_hidden", "outputs_hidden"]}
+METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+GEOMETRY = re.compile(r'(?<= )(?:d|x|y|transform|width|height|viewBox)="[^"]*"')
+DECIMALS = re.compile(r"-?\d+(?:\.\d+)?e-\d+|-?\d+\.\d+")
         progress: show a bar on stderr.
         full_traceback: on failure, add the cell's traceback to the message.
     """
@@ -160,7 +166,7 @@ def _reason(error: Exception, settings: RunSettings) -> str:
 def normalise(notebook: NotebookNode, root: Path) -> None:
     """Keep what every run has in common: counts from 1, no times, versions, widgets or folders.
 
-    Pictures keep few colours.
+    Pictures keep few colours, drawings few decimals, and JupyterLab folds what the site folds.
     """
     count = 0
     for _, cell in code_cells(notebook):
@@ -186,9 +192,34 @@ def few_colours(png: str) -> str:
     small = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
         picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
+            if svg := output.get("data", {}).get("image/svg+xml"):
+                output.data["image/svg+xml"] = short_drawing(svg)
             small, "png", optimize=True
         )
     return base64.b64encode(small.getvalue()).decode()
+
+
+def fold(cell: NotebookNode) -> None:
+    """Hide in JupyterLab what the tags of a cell fold on the site, and nothing else."""
+    every = {part for parts in FOLDED.values() for part in parts}
+    metadata = cell.metadata.get("jupyter", {})
+    kept = {name: value for name, value in metadata.items() if name not in every}
+    hidden = {part: True for tag in tags(cell) for part in FOLDED.get(tag, ())}
+    cell.metadata.pop("jupyter", None)
+    if kept or hidden:
+        cell.metadata["jupyter"] = {**kept, **hidden}
+
+
+def short_drawing(svg: str) -> str:
+    """Leave out when an SVG was drawn, and of its measures what is below a hundredth of a point."""
+    svg = METADATA.sub("", svg[svg.index("<svg") :])
+    svg = GEOMETRY.sub(lambda found: DECIMALS.sub(_two_decimals, " ".join(found[0].split())), svg)
+    return re.sub(r">\s+<", "><", svg).strip()
+
+
+def _two_decimals(number: re.Match[str]) -> str:
+    text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def shorten_paths(text: str, root: Path) -> str:

@@ -1,8 +1,8 @@
 """What the book adds to the theme of its site, as an extension of Sphinx.
 
 Pages of the reference that stand in no table of contents, buttons that follow one setting, the
-texts of hover cards, scripts that no cache can mix, notebooks that say what they need, and
-citations that one can tell apart.
+texts of hover cards, figures and formulas in the page itself, scripts that no cache can mix,
+notebooks that say what they need, and citations that one can tell apart.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from docutils import nodes
 from press.site import citations, mathematics
 from press.site.api import FOLDER
 from press.site.cards import cards_of
+from press.site.figures import place_figures
 from press.site.notebook import for_download, versions
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,6 +40,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", name_buttons, priority=LAST)
     app.connect("html-page-context", write_cards, priority=LAST)
     app.connect("html-page-context", bring_figures)
+    app.connect("html-page-context", place_figures, priority=LAST + 1)  # cards show images
     app.connect("html-page-context", version_modules)
     app.connect("build-finished", write_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
