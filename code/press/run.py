@@ -26,7 +26,16 @@ from nbformat import NotebookNode
 from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from press.book import ANSI, Chapter, PressError, code_cells, place, read_notebook, write_notebook
+from press.book import (
+    ANSI,
+    Chapter,
+    PressError,
+    code_cells,
+    place,
+    read_notebook,
+    tags,
+    write_notebook,
+)
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {
@@ -39,6 +48,11 @@ LANGUAGE = {
 CHECKOUT = Path(__file__).resolve().parents[2]  # where scratch lies, too
 COLOURS = 256  # what a byte for each pixel can tell apart
 CELL_NOISE = "execution", "ExecuteTime", "collapsed", "scrolled"
+# what JupyterLab hides of a cell, by the tag that folds it on the site
+FOLDED = {"hide-input": ["source_hidden"], "hide-cell": ["source_hidden", "outputs_hidden"]}
+METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+GEOMETRY = re.compile(r'(?<= )(?:d|x|y|transform|width|height|viewBox)="[^"]*"')
+DECIMALS = re.compile(r"-?\d+(?:\.\d+)?e-\d+|-?\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -48,11 +62,6 @@ class RunSettings:
     Attributes:
         threads: value of OMP_NUM_THREADS in the kernel.
         timeout: seconds after which a single cell is stopped.
-# what JupyterLab hides of a cell, by the tag that folds it on the site
-FOLDED = {"hide-input": ["source_hidden"], "hide-cell": ["source_hidden", "outputs_hidden"]}
-METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
-GEOMETRY = re.compile(r'(?<= )(?:d|x|y|transform|width|height|viewBox)="[^"]*"')
-DECIMALS = re.compile(r"-?\d+(?:\.\d+)?e-\d+|-?\d+\.\d+")
         progress: show a bar on stderr.
         full_traceback: on failure, add the cell's traceback to the message.
     """
@@ -175,6 +184,7 @@ def normalise(notebook: NotebookNode, root: Path) -> None:
             cell.execution_count = count
         for key in CELL_NOISE:
             cell.metadata.pop(key, None)
+        fold(cell)
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = cell.execution_count
@@ -182,21 +192,11 @@ def normalise(notebook: NotebookNode, root: Path) -> None:
                 output.traceback = [shorten_paths(line, root) for line in output.traceback]
             if png := output.get("data", {}).get("image/png"):
                 output.data["image/png"] = few_colours(png)
+            if svg := output.get("data", {}).get("image/svg+xml"):
+                output.data["image/svg+xml"] = short_drawing(svg)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = dict(KERNEL)
     notebook.metadata["language_info"] = dict(LANGUAGE)
-
-
-def few_colours(png: str) -> str:
-    """Draw a picture in 256 colours at most, chosen by median cut: a third of the bytes."""
-    small = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
-        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
-            if svg := output.get("data", {}).get("image/svg+xml"):
-                output.data["image/svg+xml"] = short_drawing(svg)
-            small, "png", optimize=True
-        )
-    return base64.b64encode(small.getvalue()).decode()
 
 
 def fold(cell: NotebookNode) -> None:
@@ -220,6 +220,16 @@ def short_drawing(svg: str) -> str:
 def _two_decimals(number: re.Match[str]) -> str:
     text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
+
+
+def few_colours(png: str) -> str:
+    """Draw a picture in 256 colours at most, chosen by median cut: a third of the bytes."""
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
+            small, "png", optimize=True
+        )
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def shorten_paths(text: str, root: Path) -> str:

@@ -32,15 +32,16 @@ BUTTONS = ("use_repository_button", "use_issues_button")
 def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this; ``app`` is its application."""
     citations.register()
-    app.config.templates_path.append(str(TEMPLATES))
     mathematics.register(app)
+    app.config.templates_path.append(str(TEMPLATES))
     app.connect("config-inited", admit_reference, priority=LAST)
     app.connect("config-inited", follow_repository, priority=LAST)
+    app.connect("doctree-read", name_folds)
     app.connect("html-page-context", share_navigation, priority=LAST)
     app.connect("html-page-context", name_buttons, priority=LAST)
     app.connect("html-page-context", write_cards, priority=LAST)
-    app.connect("html-page-context", bring_figures)
     app.connect("html-page-context", place_figures, priority=LAST + 1)  # cards show images
+    app.connect("html-page-context", bring_figures)
     app.connect("html-page-context", version_modules)
     app.connect("build-finished", write_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
@@ -60,6 +61,22 @@ def follow_repository(app: Any, config: Any) -> None:
         options[button] = bool(options.get("repository_url"))
     if not options.get("repository_url"):
         options["launch_buttons"] = {}
+
+
+def name_folds(app: Any, doctree: nodes.document) -> None:
+    """The line that unfolds a cell says what there is to see."""
+    for cell in doctree.findall(nodes.container):
+        if not cell.get("hide_mode"):
+            continue
+        source = cell.children[0].astext()
+        shown = (output.get("mime_type", "") for output in cell.findall(nodes.container))
+        if cell["hide_mode"] == "all":
+            what = "the check" if "assert" in source else "this cell"
+        elif any(kind.startswith("image/") for kind in shown):
+            what = "the code of this figure"
+        else:
+            what = "the imports" if re.match(r"(import|from) ", source) else "the code"
+        cell["prompt_show"], cell["prompt_hide"] = f"Show {what}", f"Hide {what}"
 
 
 def share_navigation(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
