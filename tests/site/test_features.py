@@ -138,8 +138,14 @@ def test_modules_have_new_addresses_when_one_of_them_changes(tmp_path: Path) -> 
 
 
 def first_code(root: Path) -> str:
+    """The first cell of code that is not folded."""
     cells = json.loads((root / "book/05_attention.ipynb").read_text("utf-8"))["cells"]
-    return next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = (cell for cell in cells if cell["cell_type"] == "code")
+    return next(
+        "".join(cell["source"])
+        for cell in code
+        if not {"hide-input", "hide-cell"} & set(cell["metadata"].get("tags", []))
+    )
 
 
 def test_copy_copies_the_code(
@@ -147,7 +153,7 @@ def test_copy_copies_the_code(
 ) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
     page = open_page(CHAPTER)
-    cell = page.locator("div.cell_input").first
+    cell = page.locator("div.cell_input:visible").first
     cell.hover()
     cell.locator("button.copybtn").click()
     page.wait_for_function("document.querySelector('button.copybtn.success')")
