@@ -64,7 +64,10 @@ document.addEventListener("DOMContentLoaded", () => {
     const selection = getSelection();
     if (selection.isCollapsed) return;
     const range = selection.getRangeAt(0).cloneRange();
-    const around = (node) => (node.closest ? node : node.parentElement).closest(".katex");
+    const around = (node) => {
+      const element = node.closest ? node : node.parentElement;
+      return element.closest(".katex-display") ?? element.closest(".katex");
+    };
     const [first, last] = [around(range.startContainer), around(range.endContainer)];
     if (first) range.setStartBefore(first);
     if (last) range.setEndAfter(last);
