@@ -139,19 +139,18 @@ node_modules/.installed: package.json package-lock.json | $(READY)
 
 # Sphinx copies style and scripts only when it writes a page, so a change to them has every page written again.
 _build/.assets: $(VENDOR)/.staged $(MODEL)/manifest.json $(wildcard book/assets/* book/assets/*/*) \
-		code/press/site/extension.py code/press/site/cards.py | $(READY)
+		$(addprefix code/press/site/,extension.py cards.py figures.py mathematics.py) | $(READY)
 	@if [ -d $(SITE) ]; then find $(SITE) -name "*.html" -delete; fi
 	@touch $@
 
-# What the site serves itself instead of asking another host: MathJax and three fonts.
-MATHJAX := node_modules/mathjax/es5
+# What the site serves itself instead of asking another host: what formulas look like, and three fonts.
+KATEX := node_modules/katex
 FONTS := node_modules/@fontsource-variable
 $(VENDOR)/.staged: node_modules/.installed Makefile
 	@rm -rf $(VENDOR)
-	@mkdir -p $(VENDOR)/mathjax/output/chtml/fonts $(VENDOR)/mathjax/input/tex $(VENDOR)/fonts
-	@cp $(MATHJAX)/tex-chtml.js $(MATHJAX)/../LICENSE $(VENDOR)/mathjax/
-	@cp -R $(MATHJAX)/output/chtml/fonts/woff-v2 $(VENDOR)/mathjax/output/chtml/fonts/
-	@cp -R $(MATHJAX)/input/tex/extensions $(VENDOR)/mathjax/input/tex/
+	@mkdir -p $(VENDOR)/katex/fonts $(VENDOR)/fonts
+	@cp $(KATEX)/dist/katex.min.css $(KATEX)/LICENSE $(VENDOR)/katex/
+	@cp $(KATEX)/dist/fonts/*.woff2 $(VENDOR)/katex/fonts/
 	@for font in source-serif-4 source-sans-3 source-code-pro; do \
 		cp $(FONTS)/$$font/files/$$font-latin-wght-*.woff2 $(FONTS)/$$font/files/$$font-latin-ext-wght-*.woff2 \
 			$(FONTS)/$$font/files/$$font-greek-wght-*.woff2 $(VENDOR)/fonts/ && \

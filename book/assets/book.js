@@ -31,19 +31,6 @@ document.addEventListener("DOMContentLoaded", () => {
     table.replaceWith(box);
     box.append(table);
   }
-  // So does a figure that would be too small to read on a phone.
-  for (const image of document.querySelectorAll("article figure img")) {
-    const box = document.createElement("div");
-    box.className = "figure-scroll";
-    image.replaceWith(box);
-    box.append(image);
-    const measure = () => {
-      box.style.setProperty("--natural", image.style.width || `${image.naturalWidth}px`);
-      reach(box);
-    };
-    if (image.complete) measure();
-    else image.addEventListener("load", measure);
-  }
   // What is underlined in the title of a solution begins with a word, not with the blank before it.
   for (const link of document.querySelectorAll(".solution > .admonition-title > a")) {
     const text = link.firstChild;
@@ -71,6 +58,43 @@ document.addEventListener("DOMContentLoaded", () => {
     const after = formula.nextSibling;
     formula.replaceWith(pair);
     pair.append(formula, after);
+  }
+  // What is copied of a formula is its TeX.
+  document.addEventListener("copy", (event) => {
+    const selection = getSelection();
+    if (selection.isCollapsed) return;
+    const range = selection.getRangeAt(0).cloneRange();
+    const around = (node) => {
+      const element = node.closest ? node : node.parentElement;
+      return element.closest(".katex-display") ?? element.closest(".katex");
+    };
+    const [first, last] = [around(range.startContainer), around(range.endContainer)];
+    if (first) range.setStartBefore(first);
+    if (last) range.setEndAfter(last);
+    const copy = document.createElement("div");
+    copy.className = "copied";
+    copy.append(range.cloneContents());
+    const formulas = copy.querySelectorAll(".katex");
+    if (!formulas.length) return;
+    for (const formula of formulas) {
+      const sign = formula.parentElement.matches(".katex-display") ? "$$" : "$";
+      formula.replaceWith(sign + formula.querySelector("annotation").textContent + sign);
+    }
+    document.body.append(copy);
+    event.clipboardData.setData("text/plain", copy.innerText);
+    copy.remove();
+    event.preventDefault();
+  });
+  // The search index has no word like "constructor", but every object has a property of that name.
+  if (typeof Search !== "undefined") {
+    const bare = { __proto__: null, hasOwnProperty: Object.prototype.hasOwnProperty };
+    const bar = (index) => [index.terms, index.titleterms].forEach((words) => Object.setPrototypeOf(words, bare));
+    const take = Search.setIndex;
+    Search.setIndex = (index) => {
+      bar(index);
+      take(index);
+    };
+    if (Search._index) bar(Search._index);
   }
   function breakable(word) {
     if (word.length <= 16) {

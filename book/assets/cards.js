@@ -3,7 +3,7 @@
 (() => {
   const root = new URL(document.documentElement.dataset.content_root || "./", location.href);
   const pages = new Map(); // page -> promise of its cards
-  const shown = new Map(); // page#place -> the card's content, typeset once
+  const shown = new Map(); // page#place -> the card's content
   let card, link, waiting, given;
 
   window.bookCards = (page, cards) => given(cards);
@@ -29,16 +29,6 @@
       pages.set(page, last);
     }
     return pages.get(page);
-  };
-
-  const typeset = async (element) => {
-    if (!element.querySelector(".math")) return;
-    if (!window.MathJax) {
-      window.MathJax = { options: { processHtmlClass: "math" }, startup: { typeset: false } };
-      await script("_static/mathjax/tex-chtml.js");
-    }
-    await MathJax.startup.promise;
-    await MathJax.typesetPromise([element]);
   };
 
   const target = (anchor) => {
@@ -101,8 +91,6 @@
     card.replaceChildren(box);
     card.style.visibility = "hidden"; // until it has its size, and then its place
     card.hidden = false;
-    await typeset(box);
-    if (link !== anchor) return;
     anchor.setAttribute("aria-describedby", card.id);
     place(anchor);
     card.style.visibility = "";

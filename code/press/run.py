@@ -11,6 +11,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 import signal
 import sysconfig
 import time
@@ -25,7 +26,16 @@ from nbformat import NotebookNode
 from PIL import Image
 from tqdm import tqdm
 
-from press.book import ANSI, Chapter, PressError, code_cells, place, read_notebook, write_notebook
+from press.book import (
+    ANSI,
+    Chapter,
+    PressError,
+    code_cells,
+    place,
+    read_notebook,
+    tags,
+    write_notebook,
+)
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {
@@ -38,6 +48,11 @@ LANGUAGE = {
 CHECKOUT = Path(__file__).resolve().parents[2]  # where scratch lies, too
 COLOURS = 256  # what a byte for each pixel can tell apart
 CELL_NOISE = "execution", "ExecuteTime", "collapsed", "scrolled"
+# what JupyterLab hides of a cell, by the tag that folds it on the site
+FOLDED = {"hide-input": ["source_hidden"], "hide-cell": ["source_hidden", "outputs_hidden"]}
+METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+GEOMETRY = re.compile(r'(?<= )(?:d|x|y|transform|width|height|viewBox)="[^"]*"')
+DECIMALS = re.compile(r"-?\d+(?:\.\d+)?e-\d+|-?\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -160,7 +175,7 @@ def _reason(error: Exception, settings: RunSettings) -> str:
 def normalise(notebook: NotebookNode, root: Path) -> None:
     """Keep what every run has in common: counts from 1, no times, versions, widgets or folders.
 
-    Pictures keep few colours.
+    Pictures keep few colours, drawings few decimals, and JupyterLab folds what the site folds.
     """
     count = 0
     for _, cell in code_cells(notebook):
@@ -169,6 +184,7 @@ def normalise(notebook: NotebookNode, root: Path) -> None:
             cell.execution_count = count
         for key in CELL_NOISE:
             cell.metadata.pop(key, None)
+        fold(cell)
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = cell.execution_count
@@ -176,9 +192,34 @@ def normalise(notebook: NotebookNode, root: Path) -> None:
                 output.traceback = [shorten_paths(line, root) for line in output.traceback]
             if png := output.get("data", {}).get("image/png"):
                 output.data["image/png"] = few_colours(png)
+            if svg := output.get("data", {}).get("image/svg+xml"):
+                output.data["image/svg+xml"] = short_drawing(svg)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = dict(KERNEL)
     notebook.metadata["language_info"] = dict(LANGUAGE)
+
+
+def fold(cell: NotebookNode) -> None:
+    """Hide in JupyterLab what the tags of a cell fold on the site, and nothing else."""
+    every = {part for parts in FOLDED.values() for part in parts}
+    metadata = cell.metadata.get("jupyter", {})
+    kept = {name: value for name, value in metadata.items() if name not in every}
+    hidden = {part: True for tag in tags(cell) for part in FOLDED.get(tag, ())}
+    cell.metadata.pop("jupyter", None)
+    if kept or hidden:
+        cell.metadata["jupyter"] = {**kept, **hidden}
+
+
+def short_drawing(svg: str) -> str:
+    """Leave out when an SVG was drawn, and of its measures what is below a hundredth of a point."""
+    svg = METADATA.sub("", svg[svg.index("<svg") :])
+    svg = GEOMETRY.sub(lambda found: DECIMALS.sub(_two_decimals, " ".join(found[0].split())), svg)
+    return re.sub(r">\s+<", "><", svg).strip()
+
+
+def _two_decimals(number: re.Match[str]) -> str:
+    text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def few_colours(png: str) -> str:

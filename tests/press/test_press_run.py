@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from press.__main__ import main
-from press.run import COLOURS, RunSettings, normalise, run, shorten_paths
+from press.run import COLOURS, RunSettings, fold, normalise, run, short_drawing, shorten_paths
 
 if TYPE_CHECKING:
     from conftest import TinyBook
@@ -183,9 +183,49 @@ def test_figures_are_sharp_and_keep_few_colours(one: TinyBook, cell: Cell) -> No
     middle = shown[shown.shape[0] // 2]
     drawn = mpl.colormaps["viridis"](np.linspace(0, 1, 40))[:, :3] * 255
     assert all(np.abs(middle - colour).sum(axis=1).min() < 9 for colour in drawn)
+    drawing = output.data["image/svg+xml"]
+    assert drawing.startswith("<svg") and drawing.endswith("</svg>")
+    assert "<metadata" not in drawing and ">0.5</text>" in drawing
     notebook = one.read("01_first")
     normalise(notebook, book.root)
-    assert notebook.cells[3].outputs[0].data["image/png"] == output.data["image/png"]
+    assert notebook.cells[3].outputs[0].data == output.data
+
+
+def test_a_drawing_loses_its_date_and_needless_decimals() -> None:
+    svg = """<?xml version="1.0"?>
+<svg width="9.123456pt" viewBox="0 0 9.123456 9">
+ <metadata>
+  <date>2026-01-02T03:04:05.678901</date>
+ </metadata>
+ <path id="m0.123456" d="M -0.504999 1e-05
+L -0.001 12345.678
+" style="stroke-width: 0.8125"/>
+ <text x="1.005" y="-3.14159" transform="rotate(-0 1.005 2.5)">loss 0.123456 below 1.5</text>
+</svg>
+"""
+    short = (
+        '<svg width="9.12pt" viewBox="0 0 9.12 9"><path id="m0.123456" d="M -0.5 0 L 0 12345.68 "'
+        ' style="stroke-width: 0.8125"/><text x="1" y="-3.14" transform="rotate(-0 1 2.5)">'
+        "loss 0.123456 below 1.5</text></svg>"
+    )
+    assert short_drawing(svg) == short == short_drawing(short)
+
+
+def test_jupyterlab_folds_what_the_site_folds(cell: Cell) -> None:
+    kept = {"my_own": 1}
+    for tags, hidden in (
+        (["hide-input"], {"source_hidden": True}),
+        (["look-inside", "hide-cell"], {"source_hidden": True, "outputs_hidden": True}),
+        (["quote"], {}),
+    ):
+        folded = cell("1", *tags, jupyter={**kept, "outputs_hidden": True})
+        fold(folded)
+        assert folded.metadata["jupyter"] == kept | hidden
+        fold(folded)
+        assert folded.metadata["jupyter"] == kept | hidden
+    unfolded = cell("1", jupyter={"source_hidden": True})
+    fold(unfolded)
+    assert "jupyter" not in unfolded.metadata
 
 
 def test_tracebacks_lose_the_folders_of_this_machine(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from playwright.sync_api import Browser, Page, expect
 from visit import READY, SILENT, UNLOADED, Visit, assert_nothing, window
 
 MOST_BYTES, MOST_REQUESTS = 1_200_000, 60
-# what MathJax has not typeset, or could not; empty on a page that is in order
+# formulas that are not typeset, or could not be; empty on a page that is in order
 MATHEMATICS = """() => [
     ...[...document.querySelectorAll("article .math")]
-        .filter(e => !e.querySelector("mjx-container")),
-    ...document.querySelectorAll("mjx-merror"),
+        .filter(e => !e.querySelector(".katex math")),
+    ...document.querySelectorAll(".katex-error, merror"),
 ].map(e => e.textContent)"""
 # a picture of one point, drawn a hundred points wide
 DOT = (
@@ -132,9 +132,8 @@ def test_a_spoiled_page_is_noticed(page: Page, address: str) -> None:
 def test_the_book_has_mathematics(page: Page, address: str, pages: list[str]) -> None:
     """So that the check above is not one of nothing."""
     page.goto(f"{address}/book/notation.html")
-    page.wait_for_selector("mjx-container", state="attached")
     assert "book/notation.html" in pages
-    assert page.locator("article mjx-container").count() > 20
+    assert page.locator("article .katex").count() > 20
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from lxml import html
 
 LONGEST = 700  # characters of text; a longer one ends at a word
 KEPT = {"p", "span", "em", "strong", "code", "sub", "sup", "i", "b", "div", "ul", "ol", "li", "img"}
-CLASSES = {"math", "caption-number", "sig-name"}
+CLASSES = {"math", "katex-display", "caption-number", "sig-name"}
 # anchors to the heading itself, buttons, labels, and the list of places that cite an entry
 FURNITURE = (
     ".//a[@class='headerlink'] | .//button | .//span[@class='label'] | .//span[@class='backrefs']"
@@ -82,6 +82,7 @@ def _print(element: Any, page: str) -> str:
     copy.tail = None
     for unwanted in copy.xpath(FURNITURE):
         unwanted.drop_tree()
+    formulas = _set_aside(copy)
     _shorten(copy)
     for inner in list(copy.iter()):
         if inner is not copy and inner.tag not in KEPT:
@@ -94,7 +95,18 @@ def _print(element: Any, page: str) -> str:
             if classes:
                 inner.set("class", " ".join(classes))
     copy.tag = copy.tag if copy.tag in KEPT else "div"
-    return re.sub(r"\s+", " ", str(html.tostring(copy, encoding="unicode"))).strip()
+    text = re.sub(r"\s+", " ", str(html.tostring(copy, encoding="unicode"))).strip()
+    return re.sub("\ue000(\\d+)\ue001", lambda found: formulas[int(found[1])], text)
+
+
+def _set_aside(element: Any) -> list[str]:
+    """Return the typeset formulas and leave numbers in their places, so that they stay whole."""
+    formulas = []
+    for formula in element.xpath(".//span[@class='katex']"):
+        formulas.append(str(html.tostring(formula, encoding="unicode", with_tail=False)))
+        formula.clear(keep_tail=True)
+        formula.text = f"\ue000{len(formulas) - 1}\ue001"
+    return formulas
 
 
 def _address(image: Any, page: str) -> None:

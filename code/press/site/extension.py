@@ -1,8 +1,8 @@
 """What the book adds to the theme of its site, as an extension of Sphinx.
 
 The reference in the order of the book, buttons that follow one setting, the texts of hover cards,
-scripts that no cache can mix, notebooks that say what they need, and citations that one can tell
-apart.
+figures and formulas in the page itself, scripts that no cache can mix, notebooks that say what they
+need, and citations that one can tell apart.
 """
 
 import hashlib
@@ -11,11 +11,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx_external_toc.api import GlobItem
 
-from press.site import citations
+from press.site import citations, mathematics
 from press.site.api import FOLDER, TABLE
 from press.site.cards import cards_of
+from press.site.figures import place_figures
 from press.site.notebook import for_download, versions
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,11 +29,14 @@ BUTTONS = ("use_repository_button", "use_issues_button")
 def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this; ``app`` is its application."""
     citations.register()
+    mathematics.register(app)
     app.config.templates_path.append(str(TEMPLATES))
     app.connect("config-inited", order_reference, priority=LAST)
     app.connect("config-inited", follow_repository, priority=LAST)
+    app.connect("doctree-read", name_folds)
     app.connect("html-page-context", name_buttons, priority=LAST)
     app.connect("html-page-context", write_cards, priority=LAST)
+    app.connect("html-page-context", place_figures, priority=LAST + 1)  # cards show images
     app.connect("html-page-context", bring_figures)
     app.connect("html-page-context", version_modules)
     app.connect("build-finished", write_notebooks)
@@ -54,6 +59,22 @@ def follow_repository(app: Any, config: Any) -> None:
         options[button] = bool(options.get("repository_url"))
     if not options.get("repository_url"):
         options["launch_buttons"] = {}
+
+
+def name_folds(app: Any, doctree: nodes.document) -> None:
+    """The line that unfolds a cell says what there is to see."""
+    for cell in doctree.findall(nodes.container):
+        if not cell.get("hide_mode"):
+            continue
+        source = cell.children[0].astext()
+        shown = (output.get("mime_type", "") for output in cell.findall(nodes.container))
+        if cell["hide_mode"] == "all":
+            what = "the check" if "assert" in source else "this cell"
+        elif any(kind.startswith("image/") for kind in shown):
+            what = "the code of this figure"
+        else:
+            what = "the imports" if re.match(r"(import|from) ", source) else "the code"
+        cell["prompt_show"], cell["prompt_hide"] = f"Show {what}", f"Hide {what}"
 
 
 def name_buttons(app: Any, page: str, template: str, context: Any, tree: Any) -> None:

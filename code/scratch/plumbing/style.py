@@ -10,9 +10,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colorizer import ColorizingArtist
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import Tensor
 
 from scratch.plumbing import checks
@@ -25,15 +25,23 @@ BLUES = LinearSegmentedColormap.from_list(
     "book", [(0, "#f3f6fa"), (0.8, "#2b5c9e"), (1, "#1b3d6d")]
 )
 mpl.colormaps.register(BLUES, force=True)
+# from this share of the largest value on, white is read better on a cell than black; the dark
+# theme's blues grow lighter and cross the same line at the same place
+LIGHT_NUMBERS = 0.66
+MOST_DRAWN = 600  # cells
 
 
 def use_book_style() -> None:
-    """Draw what follows in the book's colours and sizes; in a notebook, sharp on dense screens."""
+    """Draw what follows in the book's colours and sizes.
+
+    A notebook keeps each figure twice: as SVG, which the site sets in its own letters and in the
+    colours of its theme, and as a picture that is sharp on dense screens.
+    """
     plt.style.use(STYLE)
     if "inline" in mpl.get_backend():
         from matplotlib_inline.backend_inline import set_matplotlib_formats  # every kernel has it
 
-        set_matplotlib_formats("retina")  # twice the pixels, shown at the same size
+        set_matplotlib_formats("svg", "retina")
 
 
 def heat_map(
@@ -44,17 +52,26 @@ def heat_map(
     columns: Sequence[Any] | None = None,
     numbers: str | None = None,
     largest: float | None = None,
-) -> AxesImage:
+) -> ColorizingArtist:
     """Draw ``values`` (rows, columns), from 0, nearly white, to ``largest`` in blue.
 
     ``rows`` and ``columns`` are labels; ``numbers`` is a format, ".2f" for example, in which
-    each cell says its value.
+    each cell says its value.  A table of ``MOST_DRAWN`` cells or fewer is drawn cell by cell, so
+    that the site can give each a colour for the dark; a larger one is a picture.
     """
     table = np.asarray(values.detach() if isinstance(values, Tensor) else values, dtype=float)
     good = table.ndim == 2 and table.size > 0
     checks.require(good, f"values has shape {table.shape}, expected (rows, columns)")
     top = float(table.max()) if largest is None else largest
-    image = axes.imshow(table, vmin=0, vmax=top, cmap=BLUES, aspect="equal")
+    colours: dict[str, Any] = {"norm": Normalize(0, top), "cmap": BLUES}
+    image: ColorizingArtist
+    if table.size > MOST_DRAWN:
+        image = axes.imshow(table, aspect="equal", **colours)
+    else:
+        down, across = (np.arange(n + 1) - 0.5 for n in table.shape)
+        image = axes.pcolormesh(across, down, table, zorder=0, **colours)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
     axes.set_xticks(range(table.shape[1]), columns or [""] * table.shape[1])
     axes.set_yticks(range(table.shape[0]), rows or [""] * table.shape[0])
     axes.xaxis.tick_top()
@@ -68,7 +85,7 @@ def heat_map(
     axes.tick_params(which="minor", length=0)
     if numbers is not None:
         for (i, j), value in np.ndenumerate(table):
-            colour = "white" if value > 0.6 * top else "#1c2330"
+            colour = "white" if value > LIGHT_NUMBERS * top else "black"
             axes.text(j, i, format(value, numbers), ha="center", va="center", color=colour, size=10)
     return image
 
