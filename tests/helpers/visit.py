@@ -16,7 +16,6 @@ WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
 SCRIPT = Path(__file__).resolve().parents[2] / "node_modules/axe-core/axe.min.js"
 # formulas are typeset, the theme is chosen, and what a change of width or theme sets off has run
 READY = """async () => {
-    await window.MathJax?.startup?.promise;
     await document.fonts.ready;
     for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
 }"""

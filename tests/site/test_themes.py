@@ -322,7 +322,7 @@ def test_the_line_that_unfolds_a_cell_says_what_is_there() -> None:
         cell("all", "x = 1", "text/plain"),
         cell("", "x = 2", "text/plain"),
     ]
-    name_folds(None, nodes.section("", *cells))  # type: ignore[arg-type]
+    name_folds(None, nodes.section("", *cells))
     shown = [node.get("prompt_show", "") for node in cells]
     assert shown == [
         "Show the code of this figure", "Show the imports", "Show the code", "Show the check",
