@@ -267,6 +267,16 @@ def test_both_paths_give_zeros_and_finite_gradients_where_nothing_may_be_seen(
         assert_same(fused, explicit, "fused path")
 
 
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_where_nothing_may_be_seen_no_gradient_is_nan_even_on_its_way() -> None:
+    x, mask = leaf(2, 3, 4), torch.zeros(3, 3, dtype=torch.bool)
+    with torch.autograd.detect_anomaly():  # raises where a step of the way back gives NaN
+        output, _ = scaled_dot_product_attention(x, x, x, mask=mask)
+        output.sum().backward()
+    assert x.grad is not None
+    assert (x.grad == 0).all()
+
+
 @pytest.mark.parametrize(
     "shape", [(4, 5), (1, 5), (4, 1), (1, 1), (1, 4, 5), (2, 1, 1, 5), (2, 3, 4, 5), (1, 3, 4, 1)]
 )
