@@ -465,6 +465,7 @@ def test_a_look_between_two_steps_changes_nothing() -> None:
         looked_at.eval()
         torch.rand(5)
     list(train(other, examples(), CONFIG))
+    assert other.training  # it was not when the run began
     assert same(weights(looked_at), weights(other))
 
 
