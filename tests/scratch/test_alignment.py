@@ -52,8 +52,9 @@ def test_error_rate_reads_anything_that_can_be_iterated() -> None:
 
 def test_alignments_that_cannot_be_compared_are_refused() -> None:
     one = links((0, 0))
-    refuses(lambda: alignment_error_rate([one], [one, one]), "predicted holds 1", "gold", "2")
-    refuses(lambda: alignment_error_rate([one, one], [one]), "predicted holds 2")
+    for predicted, gold in (([one], [one, one]), ([one, one], [one])):
+        with pytest.raises(ValueError, match="zip"):
+            alignment_error_rate(predicted, gold)
     refuses(lambda: alignment_error_rate([], []), "empty")
     refuses(lambda: alignment_error_rate([links()], [links()]), "empty")
 
@@ -134,8 +135,6 @@ def test_unknown_and_missing_words() -> None:
     table = train_ibm1(HOUSE)
     scores = ibm1_scores(table, ["chien", "la"], ["the", "dog"])
     assert strongest_links(scores) == links((1, 0), (0, 1))
-    refuses(lambda: strongest_links(ibm1_scores(table, [], ["the"])), "weights")
-    refuses(lambda: strongest_links(ibm1_scores(table, ["la"], [])), "weights")
     refuses(lambda: train_ibm1([]), "pairs")
     refuses(lambda: train_ibm1(HOUSE, rounds=0), "rounds is 0")
     assert train_ibm1([([], ["the"])]) == {}
@@ -145,13 +144,6 @@ def test_the_strongest_link_is_the_first_of_equals() -> None:
     weights = torch.tensor([[0.1, 0.7, 0.2], [0.4, 0.2, 0.4], [0.0, 0.0, 0.0]])
     assert strongest_links(weights) == links((1, 0), (0, 1), (0, 2))
     assert strongest_links(weights.double().requires_grad_()) == links((1, 0), (0, 1), (0, 2))
-
-
-def test_weights_that_are_no_table_are_refused() -> None:
-    refuses(lambda: strongest_links(torch.zeros(3)), "weights has shape (3,)")
-    refuses(lambda: strongest_links(torch.zeros(2, 2, 2)), "weights has shape (2, 2, 2)")
-    refuses(lambda: strongest_links(torch.zeros(0, 2)), "weights has shape (0, 2)")
-    refuses(lambda: strongest_links([[1.0]]), "weights is a list")  # type: ignore[arg-type]
 
 
 # -- words of a model

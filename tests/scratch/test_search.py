@@ -146,41 +146,51 @@ def test_a_beam_as_wide_as_the_space_finds_every_output(monkeypatch: pytest.Monk
         assert h.log_prob == pytest.approx(score_of(m, source, h.tokens), abs=1e-9)
 
 
-def beam_afresh(
-    m: Transformer, source: Tensor, size: int, limit: int
-) -> list[tuple[list[int], float]]:
-    """What a beam files, in order, from lists, everything computed afresh at every step."""
-    kept: list[tuple[list[int], float]] = [([], 0.0)]
-    ended: list[tuple[list[int], float]] = []
-    while kept and len(ended) < size:
-        longer = []
-        for tokens, total in kept:
-            for token, p in enumerate(log_probs_of_next(m, source, tokens).tolist()):
-                if p > -math.inf and (token == END or len(tokens) + 1 < limit):
-                    longer.append(([*tokens, token], total + p))
-        longer.sort(key=lambda output: -output[1])
-        ended += [(tokens[:-1], p) for tokens, p in longer[:size] if tokens[-1] == END]
-        kept = [output for output in longer if output[0][-1] != END][:size]
-    return ended[:size]
+Outputs = list[tuple[list[int], float]]  # tokens, and the logarithm of their probability
+
+
+def step_afresh(
+    m: Transformer, source: Tensor, kept: Outputs, size: int, limit: int
+) -> tuple[Outputs, Outputs]:
+    """What a step of a beam files and keeps, best first, from lists and without a cache."""
+    longer: Outputs = []
+    for tokens, total in kept:
+        for token, p in enumerate(log_probs_of_next(m, source, tokens).tolist()):
+            if p > -math.inf and (token == END or len(tokens) + 1 < limit):
+                longer.append(([*tokens, token], total + p))
+    longer.sort(key=lambda output: -output[1])
+    filed = [(tokens[:-1], p) for tokens, p in longer[:size] if tokens[-1] == END]
+    return filed, [output for output in longer if output[0][-1] != END][:size]
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
-def test_a_beam_files_what_one_of_lists_files(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beam_keeps_and_files_what_one_of_lists_does(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit_to(monkeypatch, 6)
-    for seed in range(5):
+    ended_at_once = 0
+    for seed in range(4):
         m = model(seed, torch.float64, vocab_size=8, tie_embeddings=False)
-        with torch.no_grad():
-            m.output.weight[END] *= 1.5  # so that some end early, and several at once
-        source = sentence(3, 5, 4)
-        beams = start_beams(m, source, size)
-        with torch.inference_mode():
-            while not beams.all_done():
+        with torch.no_grad():  # <eos> is probable everywhere, and several outputs end at once
+            m.output.weight[END] = 0.3
+            dict(m.named_parameters())["decoder.final_norm.shift"].fill_(0.3)
+        source, ended = sentence(3, 5, 4), Outputs()
+        beams, kept = start_beams(m, source, size), [(list[int](), 0.0)]
+        while not beams.all_done():
+            with torch.inference_mode():
                 search.extend_beams(m, beams, 0.6)
-        expected = beam_afresh(m, source, size, 6)
-        assert [h.tokens for h in beams.ended[0]] == [tokens for tokens, _ in expected]
-        for h, (tokens, p) in zip(beams.ended[0], expected, strict=True):
+            filed, kept = step_afresh(m, source, kept, size, 6)
+            ended, ended_at_once = ended + filed, max(ended_at_once, len(filed))
+            alive = beams.log_probs[0] > -math.inf
+            assert beams.tokens[0, alive, 1:].tolist() == [tokens for tokens, _ in kept]
+            totals = beams.log_probs[0, alive].tolist()
+            assert totals == pytest.approx([p for _, p in kept], abs=1e-9)
+        assert len(ended) >= size or not kept
+        for h, (tokens, p) in zip(beams.ended[0], ended[:size], strict=True):
+            assert h.tokens == tokens
             assert h.log_prob == pytest.approx(p, abs=1e-9)
             assert h.score == pytest.approx(p / gnmt_penalty(len(tokens) + 1, 0.6), abs=1e-9)
+    assert ended_at_once > 1
 
 
 def test_every_result_of_a_beam_is_scored_as_a_fresh_pass_scores_it() -> None:
