@@ -21,7 +21,7 @@ from press.book import PressError
 from press.playground.graphs import decoder_graph, encoder_graph
 from press.playground.onnx_writer import Weights
 from press.site.serve import transferred
-from scratch.plumbing.models.storage import SCALE, find_pretrained, load_pretrained
+from scratch.plumbing.models.storage import SCALE, configuration, find_pretrained, load_pretrained
 from scratch.transformer import Transformer
 
 WEIGHTS = "weights.bin"
@@ -51,7 +51,7 @@ def export(name: str | Path, folder: Path, extra: Sequence[Path] = ()) -> dict[s
         shutil.copyfile(path, folder / path.name)
         names.append(path.name)
     files = {name: describe(folder / name) for name in names}
-    manifest = {"model": source.name, "config": model.config.to_dict(), "files": files}
+    manifest = {"model": source.name, "config": configuration(model), "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     (folder / "size.html").write_text(size_note(files), encoding="utf-8")
     return manifest
