@@ -78,6 +78,15 @@ class Book:
     def code(self) -> Path:
         return self.root / "code"
 
+    @cached_property
+    def modules(self) -> dict[str, Path]:
+        """The file of each module and package in code/, by dotted name."""
+        found = {}
+        for path in sorted(path for path in self.code.rglob("*.py") if path.is_file()):
+            parts = path.relative_to(self.code).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        return found
+
     def taught(self) -> dict[str, str]:
         """Dotted name of each taught module -> stem of its chapter, in the order of the book."""
         return {module: chapter.stem for chapter in self.chapters for module in chapter.teaches}

@@ -56,8 +56,11 @@ def test_a_comment_cannot_exempt_a_cell(tiny: TinyBook, cell: Cell) -> None:
     assert "book/01_first.ipynb, cell 2 (In [1]): exempts itself by a comment" in problem
 
 
-def test_a_semicolon_cannot_hide_a_value(tiny: TinyBook, cell: Cell) -> None:
-    tiny.chapter("01_first", [cell("x = 1; y = 2"), cell("plt.plot(x);")])
+@pytest.mark.parametrize("end", [";", "; \n"])
+def test_a_semicolon_cannot_hide_a_value(tiny: TinyBook, cell: Cell, end: str) -> None:
+    hides = cell("")
+    hides.source = f"plt.plot(x){end}"
+    tiny.chapter("01_first", [cell("x = 1; y = 2"), hides])
     (problem,) = cells.check(tiny.load())
     assert "book/01_first.ipynb, cell 3 (In [2]): ends in a semicolon" in problem
 
@@ -94,6 +97,12 @@ def test_figures_need_alternative_text(
         (stdout("saved /home/me/x.pt\n"), "a path of one machine: /home/me/x.pt"),
         (stdout("File '/tmp/a'"), "a path of one machine: /tmp/a"),
         (stdout("<object at 0x7f00deadbeef>"), "a memory address: 0x7f00deadbeef"),
+        (stdout("<object at 0xdeadbeef>"), "a memory address: 0xdeadbeef"),
+        (stdout("in \x1b[32m/home/me\x1b[0m"), "a path of one machine: /home/me"),
+        (
+            output("display_data", data={"image/svg+xml": "<svg>/home/me </svg>"}),
+            "a path of one machine: /home/me",
+        ),
         (
             output("execute_result", data={"text/plain": "PosixPath('/work/x')"}),
             "a path of one machine: /work/x",
@@ -116,7 +125,7 @@ def test_figures_need_alternative_text(
 def test_outputs_must_hold_on_any_machine(
     tiny: TinyBook, cell: Cell, bad: NotebookNode, complaint: str
 ) -> None:
-    shown = cell("show()")
+    shown = cell("show()", mystnb={"image": {"alt": "A drawing."}})
     shown.outputs = [bad]
     tiny.chapter("01_first", [shown])
     (problem,) = cells.check(tiny.load())
@@ -151,6 +160,16 @@ def test_a_cell_that_was_never_run(tiny: TinyBook, cell: Cell) -> None:
     assert problem.startswith("book/01_first.ipynb, cell 4: has no stored run")
 
 
+@pytest.mark.parametrize("tag", ["nbval-skip", "skip-execution", "nbval-ignore-output"])
+def test_what_is_not_run_need_not_have_been(tiny: TinyBook, cell: Cell, tag: str) -> None:
+    cells_of_it = [cell("1") for _ in range(20)]
+    tiny.chapter("01_first", [*cells_of_it, cell("endless()", tag), cell("")])
+    tiny.edit("01_first", lambda items: [c.update(execution_count=None) for c in items[21:]])
+    problems = cells.check(tiny.load())
+    assert len(problems) == (tag == "nbval-ignore-output")
+    assert all("book/01_first.ipynb, cell 22: has no stored run" in text for text in problems)
+
+
 def test_a_chapter_run_out_of_order(tiny: TinyBook) -> None:
     tiny.edit("01_first", lambda items: items[3].update(execution_count=9))
     (problem,) = cells.check(tiny.load())
@@ -164,6 +183,7 @@ def test_a_chapter_run_out_of_order(tiny: TinyBook) -> None:
         ("## References", "References", "no heading 'References'"),
         ("**Objectives**", "**Aims**", "does not state its objectives"),
         ("```{solution} three", "```{note}", "3 exercises and 2 solutions"),
+        ("## References", "```{solution} x\n```\n## References", "3 exercises and 4 solutions"),
     ],
 )
 def test_a_missing_part(tiny: TinyBook, old: str, new: str, complaint: str) -> None:

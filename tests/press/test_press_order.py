@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from conftest import TinyBook
 
 EARLY = [
-    "from scratch.second import Pair",
+    "from scratch.second import Pair, Pair as Two",
     "import scratch.second",
     "import scratch.second as two",
     "from scratch import second",
     "if True:\n    from scratch.second import Pair",
     "import importlib\nimportlib.import_module('scratch.second')",
+    "__import__('scratch.second')",
 ]
 FINE = [
     "from scratch.first import grow",
@@ -99,7 +100,7 @@ def test_a_cell_may_show_what_is_not_python(
     [
         "from .second import Pair",
         "from . import second",
-        "from scratch.second import Pair",
+        "from scratch.second import Pair, Pair as Two",
         "import scratch.second",
         "def f() -> None:\n    from .second import Pair\n",
     ],

@@ -53,6 +53,30 @@ def test_one_character_in_a_module_fails_and_names_chapter_and_cell(
     assert "    +" in diff
 
 
+def test_two_lines_stand_before_a_definition_and_none_between_assignments(tiny: TinyBook) -> None:
+    book = tiny.load()
+    first = quote.Quotes(book).text(
+        book.chapters[0], [f"scratch.first:{name}" for name in ("SCALE", "Number", "_twice")]
+    )
+    assert first.startswith("SCALE = 0.5\nNumber = int | float\n\n\ndef _twice(x")
+    after = quote.Quotes(book).text(
+        book.chapters[0], ["scratch.first:_twice", "scratch.first:SCALE"]
+    )
+    assert after.endswith("# a private helper\n\n\nSCALE = 0.5")
+
+
+@pytest.mark.parametrize("lines", [quote.DIFF_LINES - 5, quote.DIFF_LINES - 4])
+def test_a_long_difference_is_cut_and_says_so(tiny: TinyBook, lines: int) -> None:
+    """A diff has two lines of names, one of places, one that both share, and those that differ."""
+    extra = "\n".join(f"x{number} = {number}" for number in range(lines))
+    tiny.edit("02_second", lambda cells: cells[1].update(source=f"{cells[1].source}\n{extra}"))
+    (problem,) = quote.check(tiny.load())
+    shown = problem.split("\n")[1:]
+    whole = lines + 4 <= quote.DIFF_LINES
+    assert len(shown) == (lines + 4 if whole else quote.DIFF_LINES + 1)
+    assert ("… " in shown[-1]) != whole
+
+
 def test_one_character_in_a_chapter_fails(tiny: TinyBook) -> None:
     tiny.edit("02_second", lambda cells: cells[1].update(source=cells[1].source + "\n"))
     (problem,) = quote.check(tiny.load())
@@ -173,6 +197,7 @@ def body(lines: int) -> str:
             "f takes 9",
         ),
         ("def f(): ...", "if True:\n    def f(): ...", "f must stand at the top level"),
+        (f"def f():\n{body(22)}    ...", f"def f():\n{body(23)}    ...", "function f has 25 lines"),
     ],
 )
 def test_limits_of_size(tiny: TinyBook, good: str, bad: str, complaint: str) -> None:
@@ -195,3 +220,23 @@ def test_comments_blank_lines_and_docstrings_do_not_count(tiny: TinyBook) -> Non
 def test_a_class_may_be_longer_than_a_function(tiny: TinyBook) -> None:
     path = tiny.write("code/scratch/later.py", f"class C:\n{body(30)}")
     assert Module(path).problems() == []
+
+
+def test_where_a_definition_begins(tiny: TinyBook) -> None:
+    """With the comments right above it, on the first line too; not with those of the one before."""
+    text = "# why\n# at all\ndef f():\n    pass\n    # the end of f\n@f\ndef g(): ...\n"
+    found = Module(tiny.write("code/scratch/later.py", text)).definitions
+    assert (found["f"].line, found["f"].text) == (1, "# why\n# at all\ndef f():\n    pass")
+    assert (found["g"].line, found["g"].text) == (6, "@f\ndef g(): ...")
+
+
+def test_a_definition_in_parts_stays_together(tiny: TinyBook) -> None:
+    text = "def f(x: A): ...\n\n\ndef f(x: B): ...\n"
+    found = Module(tiny.write("code/scratch/later.py", f"A = B = 1\n\n\n{text}"))
+    assert found.definitions["f"].text == text.rstrip("\n")
+    assert found.required() == ["A", "B", "f"]
+
+
+def test_a_name_that_is_only_bound_is_not_referred_to(tiny: TinyBook) -> None:
+    text = "A = 1\n\n\ndef f():\n    A = 2\n"
+    assert Module(tiny.write("code/scratch/later.py", text)).required() == ["f"]

@@ -11,7 +11,6 @@ import ast
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from pathlib import Path
 
 from press.book import Book, Chapter, PressError, code_cells, place, tags
 from press.check.source import parse
@@ -21,20 +20,19 @@ TAUGHT, PLUMBING = "scratch", "scratch.plumbing"
 CHECKS, FILES, STYLE, DATA, FAST, MODELS = (
     f"{PLUMBING}.{name}" for name in ("checks", "files", "style", "data", "fast", "models")
 )
-SETTINGS = tuple(f"{PLUMBING}.{name}" for name in ("defaults", "extras", "threads"))
+GROUND = CHECKS, *(f"{PLUMBING}.{name}" for name in ("defaults", "extras", "threads"))
 SHIPPING = f"{MODELS}.card", f"{MODELS}.ship"  # what makes of a run a model that ships
-LOWER = TAUGHT, CHECKS, FILES, STYLE, DATA, FAST, MODELS, *SETTINGS
+LOWER = TAUGHT, *GROUND, FILES, STYLE, DATA, FAST, MODELS
 CLI = f"{PLUMBING}.cli", "scratch.__main__"
 # A room is what begins with its name and no longer one. It imports from itself and from these.
 ROOMS: dict[str, tuple[str, ...]] = {
-    CHECKS: (),
-    **dict.fromkeys(SETTINGS, (CHECKS,)),
-    FILES: (CHECKS,),
-    STYLE: (CHECKS, *SETTINGS),
-    DATA: (CHECKS, FILES, TAUGHT, *SETTINGS),
-    FAST: (CHECKS, FILES, TAUGHT, *SETTINGS),
-    MODELS: (CHECKS, FILES, TAUGHT, *SETTINGS),
-    TAUGHT: (CHECKS, FILES, STYLE, DATA, FAST, MODELS, *SETTINGS),
+    **dict.fromkeys(GROUND, (CHECKS,)),
+    FILES: GROUND,
+    STYLE: GROUND,
+    DATA: (*GROUND, FILES, TAUGHT),
+    FAST: (*GROUND, FILES, TAUGHT),
+    MODELS: (*GROUND, FILES, TAUGHT),
+    TAUGHT: (*GROUND, FILES, STYLE, DATA, FAST, MODELS),
     PLUMBING: (*LOWER, *SHIPPING),  # training, scoring, and whatever else it holds
     **dict.fromkeys(SHIPPING, (*LOWER, *SHIPPING, PLUMBING)),
     **dict.fromkeys(CLI, (*LOWER, *SHIPPING, PLUMBING, *CLI)),
@@ -46,11 +44,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
 def check(book: Book) -> list[str]:
     """Every import that is not from below, each named with file and line or cell."""
     problems = check_chapters(book)
-    if problems:  # without an order, nothing can be early or late
-        return problems
     graph: dict[str, set[str]] = {}
-    for path in sorted(path for path in book.code.rglob("*.py") if path.is_file()):
-        problems += check_module(book, path, graph)
+    for name in book.modules:
+        problems += check_module(book, name, graph)
     problems += circle(graph)
     for chapter in book.chapters:
         if chapter.numbered:
@@ -74,15 +70,16 @@ def check_chapters(book: Book) -> list[str]:
     ]
     problems += [
         f"{book.relative(path)}: no chapter teaches it"
-        for path in sorted((book.code / TAUGHT).glob("*.py"))
-        if not path.stem.startswith("__") and f"{TAUGHT}.{path.stem}" not in modules
+        for name, path in book.modules.items()
+        if path.parent == book.code / TAUGHT and path.stem[:2] != "__" and name not in modules
     ]
     return problems
 
 
-def check_module(book: Book, path: Path, graph: dict[str, set[str]]) -> list[str]:
+def check_module(book: Book, name: str, graph: dict[str, set[str]]) -> list[str]:
     """Imports of one file; those of modules in code/ are written down in `graph`."""
-    name, where = module_name(book, path), book.relative(path)
+    path = book.modules[name]
+    where = book.relative(path)
     try:
         tree = parse(path.read_bytes(), where)
     except PressError as error:
@@ -90,8 +87,8 @@ def check_module(book: Book, path: Path, graph: dict[str, set[str]]) -> list[str
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     stem = book.taught().get(name)
     found = []
-    for line, target in imports(book, tree, package):
-        if not is_module(book, target):
+    for line, target in dict.fromkeys(imports(book, tree, package)):
+        if target not in book.modules:
             continue
         graph.setdefault(name, set()).add(target)
         reason = from_above(name, target) or (stem and too_early(book, target, stem))
@@ -115,7 +112,7 @@ def check_cells(book: Book, chapter: Chapter) -> list[str]:
             continue
         if "import" not in cell.source:
             continue
-        for _, target in imports(book, tree, ""):
+        for target in dict.fromkeys(target for _, target in imports(book, tree, "")):
             if target.split(".")[0] == "press":
                 found.append(f"{where}: imports press, which the book never teaches")
             elif reason := too_early(book, target, chapter.stem):
@@ -165,7 +162,7 @@ def imports(book: Book, tree: ast.AST, package: str) -> Iterator[tuple[int, str]
             base = absolute(node, package)
             for alias in node.names:
                 full = f"{base}.{alias.name}"
-                yield node.lineno, full if is_module(book, full) else base
+                yield node.lineno, full if full in book.modules else base
         elif isinstance(node, ast.Call) and (name := dynamic_import(node)):
             yield node.lineno, name
 
@@ -186,13 +183,3 @@ def dynamic_import(node: ast.Call) -> str | None:
     if name in ("import_module", "__import__") and isinstance(first, ast.Constant):
         return first.value if isinstance(first.value, str) else None
     return None
-
-
-def is_module(book: Book, name: str) -> bool:
-    path = book.code.joinpath(*name.split("."))
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
-
-
-def module_name(book: Book, path: Path) -> str:
-    parts = path.relative_to(book.code).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

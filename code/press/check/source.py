@@ -5,6 +5,7 @@ import io
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeGuard
 
@@ -104,12 +105,12 @@ class Module:
                         yield f"line {node.lineno}: {node.name} must stand at the top level"
 
     def _too_long(self) -> Iterator[str]:
-        code = self._code_lines()
         for node in ast.walk(self.tree):
             if isinstance(node, Function | ast.ClassDef) and node.end_lineno is not None:
-                length = len(code.intersection(range(node.lineno, node.end_lineno + 1)))
                 is_class = isinstance(node, ast.ClassDef)
                 most = MAX_CLASS_LINES if is_class else MAX_FUNCTION_LINES
+                lines = range(node.lineno, node.end_lineno + 1)
+                length = len(lines) if len(lines) <= most else len(self.code.intersection(lines))
                 if length > most:
                     kind = "class" if is_class else "function"
                     where = f"line {node.lineno}: {kind} {node.name}"
@@ -125,8 +126,9 @@ class Module:
                         where = f"line {node.lineno}: {node.name}"
                         yield f"{where} takes {count} arguments, at most {MAX_ARGUMENTS} fit"
 
-    def _code_lines(self) -> set[int]:
-        """Lines that hold code: no blank lines, no comments, no docstrings."""
+    @cached_property
+    def code(self) -> set[int]:
+        """Numbers of the lines that hold code: no blank lines, no comments, no docstrings."""
         lines: set[int] = set()
         for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
             if token.type not in LAYOUT:
@@ -146,14 +148,11 @@ def parse(text: str | bytes, name: str) -> ast.Module:
 
 
 def bound_names(node: Statement) -> list[str]:
-    """Names that a top-level statement binds; `__all__` and its like are left out."""
+    """Names that a top-level statement binds."""
     if isinstance(node, Function | ast.ClassDef):
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    names = [
-        item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)
-    ]
-    return [name for name in names if not name.startswith("__")]
+    return [x.id for target in targets for x in ast.walk(target) if isinstance(x, ast.Name)]
 
 
 def read_names(node: ast.AST) -> frozenset[str]:
