@@ -95,9 +95,8 @@ clean: ## remove what the other targets build, the environment excepted
 
 # -- set-up: each step runs again only when the files that it depends on have changed --------------
 
-SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 # A PYTHON that was asked for is taken or refused; otherwise the first suitable one is.
-WHICH := import sys; print(sys.base_prefix, sys.version)
+WHICH := import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 14); print(sys.base_prefix, sys.version)
 ifeq ($(origin PYTHON),undefined)
 CANDIDATES := $(BIN)/python python3 python3.14 python3.13 python3.12 python3.11
 else
@@ -108,8 +107,8 @@ endif
 
 $(READY): requirements.txt pyproject.toml
 	@for python in $(CANDIDATES); do \
-		"$$python" -c '$(SUITABLE)' 2>/dev/null || continue; \
-		[ "$$("$$python" -c '$(WHICH)')" != "$$($(BIN)/python -c '$(WHICH)' 2>/dev/null)" ] || exit 0; \
+		which=$$("$$python" -c '$(WHICH)' 2>/dev/null) || continue; \
+		[ "$$which" != "$$($(BIN)/python -c '$(WHICH)' 2>/dev/null)" ] || exit 0; \
 		exec "$$python" -m venv --clear .venv; \
 	done; \
 	echo "The book needs Python 3.11, 3.12, 3.13 or 3.14, and '$${PYTHON=python3}' is $$("$$PYTHON" -V 2>/dev/null || echo not there): install one, or name it with make PYTHON=/path/to/python." >&2; \

@@ -132,8 +132,9 @@ class Reader(Visit):
         return self.page.inner_text("#pg-alert")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def new_reader(browser: Browser, address: str, pages: list[str]) -> Iterator[Callable[..., Reader]]:
+    """Readers of whom each has a window of its own, closed when the test ends."""
     assert PAGE in pages
     with ExitStack() as windows:
 
@@ -145,17 +146,19 @@ def new_reader(browser: Browser, address: str, pages: list[str]) -> Iterator[Cal
 
 
 @pytest.fixture(scope="module")
-def reader(new_reader: Callable[..., Reader]) -> Reader:
+def reader(browser: Browser, address: str) -> Iterator[Reader]:
     """One who has pressed Start."""
-    return new_reader().open().start()
+    with window(browser, "light", "wide") as context:
+        yield Reader(context, address).open().start()
 
 
 @pytest.fixture(scope="module")
-def engine(new_reader: Callable[..., Reader]) -> Page:
+def engine(browser: Browser, address: str) -> Iterator[Page]:
     """The modules of the page, loaded without what they show."""
-    page = new_reader().open().page
-    page.evaluate(PREPARE)
-    return page
+    with window(browser, "light", "wide") as context:
+        page = Reader(context, address).open().page
+        page.evaluate(PREPARE)
+        yield page
 
 
 @pytest.fixture(scope="module")
