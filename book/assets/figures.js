@@ -106,6 +106,49 @@
     update();
   };
 
+  // -- chapter 5: a query between two keys ---------------------------------------------------------------------------
+
+  const query = (root) => {
+    const most = 6, keys = { the: [0, 0], red: [1, 0], bicycle: [0, 1] }; // in the directions adjective and noun
+    const sides = ["adjective", "noun"].map((name, i) => slider(name, { min: 0, max: most, step: 0.1, value: [4, 2][i] }, () => update()));
+    const tip = svg("circle", { class: "play-tip", r: 0.28 }), arrow = svg("line", { class: "play-hand", x1: 0, y1: 0 });
+    const label = (text, x, y, anchor) => svg("text", { x, y, "text-anchor": anchor }, text);
+    const plane = svg("svg", { class: "play-plane", viewBox: `-0.9 ${-most - 0.5} ${most + 1.6} ${most + 1.5}`, "aria-hidden": "true" },
+      svg("path", { class: "play-axis", d: `M0 ${-most}V0H${most}` }), label("adjective →", most, 0.75, "end"), label("noun ↑", 0.2, -most, "start"),
+      svg("line", { class: "play-key", x1: 0, y1: 0, x2: 1, y2: 0 }), svg("line", { class: "play-key", x1: 0, y1: 0, x2: 0, y2: -1 }),
+      label("red", 1, -0.22, "middle"), label("bicycle", 0.15, -1.1, "start"), arrow, tip);
+    let held = false;
+    const drag = (event) => {
+      const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(plane.getScreenCTM().inverse());
+      [at.x, -at.y].forEach((value, i) => { sides[i].input.value = value; }); // the slider keeps it between 0 and its largest
+      update();
+    };
+    plane.addEventListener("pointerdown", (event) => { held = true; plane.setPointerCapture(event.pointerId); drag(event); });
+    plane.addEventListener("pointermove", (event) => { if (held) drag(event); });
+    for (const end of ["pointerup", "pointercancel"]) plane.addEventListener(end, () => { held = false; });
+    const body = make("tbody");
+    const table = make("table", { class: "play-bars play-words" },
+      make("caption", {}, "How well each key answers, and the weight that its word gets"),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Word"), make("th", { scope: "col" }, "Score"), make("th", { scope: "col" }, "Weight"))),
+      body);
+    const say = frame(root, "Turn the question",
+      "Drag the tip of the query, or move the sliders. Point it at the noun; make it long, then short.",
+      make("div", { class: "play-row" }, plane, make("div", { class: "play-plot" }, make("div", { class: "play-controls" }, ...sides.map((side) => side.row)), table)));
+    const bar = (value) => make("span", { class: "play-bar play-weight", style: `--value:${value}` });
+    const update = () => {
+      const asked = sides.map((side) => +side.input.value);
+      const scores = Object.values(keys).map((key) => dot(asked, key) / 2), weights = softmax(scores);
+      sides.forEach((side, i) => { side.output.textContent = fixed(asked[i], 1); });
+      for (const [name, value] of [["x2", asked[0]], ["y2", -asked[1]]]) arrow.setAttribute(name, value);
+      for (const [name, value] of [["cx", asked[0]], ["cy", -asked[1]]]) tip.setAttribute(name, value);
+      body.replaceChildren(...Object.keys(keys).map((word, s) => make("tr", {}, make("th", { scope: "row" }, word),
+        ...[scores[s], weights[s]].map((value, i) => make("td", {}, bar(i ? value : value / (most / 2)), make("span", { class: "play-number" }, fixed(value)))))));
+      say(`The average is ${fixed(10 * weights[1], 1)} red and ${fixed(10 * weights[2], 1)} bicycle.`
+        + (Math.hypot(...asked) < 0.05 ? " A query of zeros asks for nothing: all words weigh the same." : ""));
+    };
+    update();
+  };
+
   // -- chapter 4: one hand of the positional encoding ----------------------------------------------------------------
 
   const clock = (root) => {
@@ -226,7 +269,7 @@
   };
 
   window.bookFigures = { softmax, draw, encode, scores };
-  const figures = { scale, clock, paint };
+  const figures = { query, scale, clock, paint };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });
