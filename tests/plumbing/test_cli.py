@@ -808,7 +808,7 @@ def test_the_command_starts_its_processes_itself(tmp_path: Path) -> None:
     for more, steps in ((words, 1), ([*words, "--resume"], 3)):
         status, err = train_until(out, *more, steps=steps)
         assert status == 130, err
-        assert err.splitlines()[-1].startswith("scratch train: stopped at step ")
+        assert "\nscratch train: stopped at step " in err
         assert "go on with --resume" in err
         assert "Traceback" not in err
     header, *entries = (json.loads(line) for line in (out / "log.jsonl").open())
