@@ -337,7 +337,7 @@ def test_a_run_that_diverges_says_where_and_what_to_try() -> None:
     run = train(m, examples(), CONFIG)
     assert [next(run).step for _ in range(4)] == [1, 2, 3, 4]
     with torch.no_grad():
-        m.decoder.final_norm.shift.fill_(math.nan)
+        dict(m.named_parameters())["decoder.final_norm.shift"].fill_(math.nan)
     before = weights(m)
     refuses(
         lambda: next(run), "step 5, epoch ", "batch (", "loss is nan", "lower peak_rate", "warmup"
