@@ -360,7 +360,7 @@ def test_a_folder_is_a_path_and_a_shipped_model_a_name(
     monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "shipped")
     folders = {"here": tmp_path / "here" / "one", "shipped": tmp_path / "shipped" / "one"}
     shutil.copytree(saved, folders["here"])
-    sizes = {"d_ff": 40, "max_len": 40}
+    sizes: dict[str, Any] = {"d_ff": 40, "max_len": 40}
     save_pretrained(folders["shipped"], model(5, vocab_size=len(tokenizer()), **sizes), tokenizer())
     (tmp_path / "shipped" / "two").mkdir()  # empty: no model
     (tmp_path / "here" / "one" / "deeper").mkdir()

@@ -456,8 +456,8 @@ BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (configured(n_layers=0), ("n_layers is 0",)),
     (configured(dropout=1.0), ("dropout is 1.0",)),
     (configured(vocab_size=2), ("eos_id is 2",)),
-    (configured(eos_id=0), ("special ids are", "'eos_id': 0", "expected three")),
-    (configured(bos_id=2), ("special ids are", "'bos_id': 2")),
+    (configured(eos_id=0), ("pad_id is 0", "eos_id is 0", "three different ids")),
+    (configured(bos_id=2), ("bos_id is 2, eos_id is 2", "different")),
     (lambda: LanguageModel(None), ("config is a NoneType",)),  # type: ignore[arg-type]
     (lambda: MODEL(IDS[0]), ("ids has shape (3,)",)),
     (lambda: MODEL(IDS + 8), ("ids holds the id 9",)),

@@ -475,3 +475,22 @@ def test_bad_arguments_of_a_run_are_named() -> None:
     refuses(lambda: next(train(m, examples(), CONFIG, start=-1)), "start is -1")
     refuses(lambda: next(train(m, [Example([2] * 49, [1, 2])], CONFIG)), "source has 49", "48")
     assert list(train(m, examples(), CONFIG, start=99)) == []
+
+
+def test_a_step_computes_on_one_thread_and_gives_the_callers_number_back() -> None:
+    """Two threads of one process wait for each other by spinning when a core is busy."""
+    seen, m = [], book_model()
+
+    def loss_of(m: Transformer, batch: Batch, smoothing: float) -> Tensor:
+        seen.append(torch.get_num_threads())
+        return batch_loss(m, batch, smoothing)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        batch = collate(examples()[:2], pad_id=0)
+        train_step(m, [batch], make_optimizer(m), CONFIG, loss_of=loss_of)
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1] and after == 3

@@ -27,7 +27,6 @@ from scratch.plumbing.cli import _parser as build_parser
 from scratch.plumbing.data.fetch import is_cached
 from scratch.plumbing.fast.decoding import FastModel, fast_best, fast_outputs
 from scratch.plumbing.models.storage import PRETRAINED
-from scratch.plumbing.scoring.evaluation import BeamSearch
 from scratch.search import (
     Hypothesis,
     beam_search,
@@ -327,7 +326,6 @@ def test_every_way_to_translate_has_the_same_defaults(root: Path) -> None:
     link = [re.search(rf'DEFAULTS = .*\b{name}: "([^"]+)"', address) for name in ("beam", "alpha")]
     for found in (
         [taught[name].default for name in ("beam_size", "length_penalty")],
-        [BeamSearch().beam, BeamSearch().length_penalty],
         [asked.beam, asked.length_penalty],
         [float(match[1]) for match in form if match],
         [float(match[1]) for match in link if match],
