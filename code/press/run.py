@@ -59,14 +59,12 @@ DECIMALS = re.compile(r"-?\d+(?:\.\d+)?e-\d+|-?\d+\.\d+")
 class RunSettings:
     """How chapters are executed.
 
-    Attributes:
-        threads: value of OMP_NUM_THREADS in the kernel.
-        timeout: seconds after which a single cell is stopped.
-        progress: show a bar on stderr.
-        full_traceback: on failure, add the cell's traceback to the message.
+    ``threads`` is OMP_NUM_THREADS in the kernel; a cell that takes longer than ``timeout`` seconds
+    is stopped; ``progress`` shows a bar on stderr; ``full_traceback`` adds the cell's own to the
+    message of a failure.
     """
 
-    threads: int = 2
+    threads: int = 1
     timeout: float = 300
     progress: bool = True
     full_traceback: bool = False
@@ -75,12 +73,9 @@ class RunSettings:
 def run(chapter: Chapter, root: Path, settings: RunSettings) -> float:
     """Execute a chapter in its own folder and store the outputs.
 
-    Returns:
-        wall time in seconds, the start of the kernel included.
-
-    Raises:
-        PressError: a cell failed or took too long, or the kernel died; the file is as it was.
-        KeyboardInterrupt: the run was interrupted; the file is as it was.
+    Returns the seconds that it took, the start of the kernel included.  Raises PressError when a
+    cell failed or took too long, or the kernel died, and KeyboardInterrupt when it was interrupted;
+    the file is then as it was.
     """
     notebook = read_notebook(chapter.path)
     start = time.perf_counter()

@@ -79,7 +79,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         checks.divisible("d_model", d_model, "n_heads", n_heads)
         checks.divisible("n_heads", n_heads, "n_kv_heads", n_kv_heads)
-        checks.flag("rotary", rotary)
+        checks.instance("rotary", rotary, bool)
         checks.fraction("dropout", dropout)
         self.d_head, self.n_kv_heads = d_model // n_heads, n_kv_heads
         self.rotary, self.dropout = rotary, dropout
@@ -153,10 +153,7 @@ class LanguageModelConfig:
         checks.one_of("feed_forward", self.feed_forward, ("relu", "swiglu"))
         checks.divisible("d_model / n_heads", self.d_model // self.n_heads, "a pair", 2)
         checks.divisible("d_ff", self.d_ff, "three thirds", 3)
-        special = {name: getattr(self, name) for name in ("pad_id", "bos_id", "eos_id")}
-        for name, value in special.items():
-            checks.between(name, value, 0, self.vocab_size - 1)
-        checks.require(len({*special.values()}) == 3, f"special ids are {special}, expected three")
+        checks.special_ids(self.pad_id, self.bos_id, self.eos_id, self.vocab_size)
 
 
 def make_norm(config: LanguageModelConfig) -> nn.Module:

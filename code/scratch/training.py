@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scratch.datasets import Batch, Example, batches
 from scratch.plumbing import checks
+from scratch.plumbing.threads import one_thread
 from scratch.transformer import Transformer
 
 __all__ = [
@@ -160,6 +161,7 @@ Model = TypeVar("Model", bound=Trainable)
 LossOf = Callable[[Model, Batch, float], Tensor]  # (model, batch, label smoothing)
 
 
+@one_thread()
 def train_step(
     model: Model,
     parts: Sequence[Batch],

@@ -144,7 +144,7 @@ class TransformerConfig:
         checks.one_of("positions", self.positions, ("sinusoidal", "learned"))
         if self.positions == "sinusoidal":
             checks.divisible("d_model", self.d_model, "a sine-cosine pair", 2)
-        checks.flag("tie_embeddings", self.tie_embeddings)
+        checks.instance("tie_embeddings", self.tie_embeddings, bool)
         checks.special_ids(self.pad_id, self.bos_id, self.eos_id, self.vocab_size)
 
     @classmethod

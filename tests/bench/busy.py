@@ -21,7 +21,7 @@ import harness
 from contestants import SIZES, fixed_batch
 from decoding import load, taught_decoder
 from scratch.plumbing.scoring.lines import in_blocks
-from scratch.training import TrainingConfig, make_optimizer, train_step
+from scratch.training import TrainingConfig, batch_loss, make_optimizer, train_step
 from scratch.transformer import Transformer, TransformerConfig
 from scratch.translation import Translator, translate_ids
 
@@ -78,7 +78,7 @@ def _training_step() -> Callable[[bool], object]:
     model = Transformer(TransformerConfig.preset("tiny", norm="pre")).train()
     batch, optimizer = fixed_batch(SIZES["tiny"]), make_optimizer(model)
     config = TrainingConfig(steps=1, peak_rate=1e-4, warmup_steps=1)
-    return lambda _: train_step(model, [batch], optimizer, config)
+    return lambda _: train_step(model, [batch], optimizer, config, loss_of=batch_loss)
 
 
 def _many_lines() -> Callable[[bool], object]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import busy
@@ -26,6 +27,7 @@ import training
 from contestants import PyTorchs, Sizes, fixed_batch, flop_count
 from reference import assert_same, copy_weights, pairs
 from scratch.datasets import Batch
+from scratch.transformer import Transformer
 
 HERE = Path(__file__).parent
 SMALL = Sizes(16, 2, 24, 2, vocab_size=50, rows=3, length=5, dropout=0.0)
@@ -61,8 +63,10 @@ def test_operations_by_hand() -> None:
 def test_operations_as_pytorch_counts_them(name: str) -> None:
     contestant = contestants.CONTESTANTS[name](SMALL)
     for module in contestant.model.modules():
-        if hasattr(module, "dropout") and isinstance(module.dropout, float):
-            module.dropout = 1e-9  # too little to drop anything; attention in countable products
+        if isinstance(getattr(module, "dropout", None), float):
+            vars(module)["dropout"] = (
+                1e-9  # too little to drop anything; attention in countable products
+            )
     with FlopCounterMode(display=False) as counter:
         contestant.loss(contestant.model, fixed_batch(SMALL), 0.1).backward()
     assert counter.get_total_flops() == flop_count(SMALL)
@@ -84,24 +88,28 @@ def test_ours_and_pytorchs_are_the_same_model(padded: bool) -> None:
         source, target, labels = batch.source.clone(), batch.target.clone(), batch.labels.clone()
         source[1, 2:] = target[1, 3:] = labels[1, 3:] = contestants.PAD
         batch = Batch(source, target, labels)
-    taught = contestants.ours_as_taught(SMALL)
+    taught, quick = contestants.ours_as_taught(SMALL), contestants.ours(SMALL)
+    assert isinstance(taught.model, Transformer) and isinstance(quick.model, Transformer)
     theirs = contestants.pytorchs(SMALL)
     model: Any = theirs.model
     assert isinstance(model, PyTorchs)
     copy_weights(taught.model, model.transformer)
     with torch.no_grad():
         model.embedding.weight.copy_(taught.model.source_embedding.weight)
-    quick = contestants.ours(SMALL)
     quick.model.load_state_dict(copy.deepcopy(taught.model.state_dict()))
     losses = [c.loss(c.model, batch, 0.1) for c in (theirs, taught, quick)]
     for loss in losses:
         loss.backward()
         assert_same(loss, losses[0], "loss")
     for ours in (taught.model, quick.model):
-        assert_same(ours.output.weight.grad, model.embedding.weight.grad, "embedding")
+        assert_same(gradient(ours.output.weight), gradient(model.embedding.weight), "embedding")
         for theirs_one, parts in pairs(ours, model.transformer):
-            gradient = torch.cat([p.grad for p in parts])
-            assert_same(gradient, theirs_one.grad, "gradient")
+            assert_same(torch.cat(list(map(gradient, parts))), gradient(theirs_one), "gradient")
+
+
+def gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 @pytest.mark.parametrize("name", ["nn.Transformer", "this book, as taught", "this book, fast"])

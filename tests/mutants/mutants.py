@@ -66,7 +66,8 @@ def changes(node: ast.AST) -> Iterator[str]:
         case ast.Call(func, args, keywords):
             for word in keywords:
                 yield ast.unparse(ast.Call(func, args, [k for k in keywords if k is not word]))
-            if len(args) > 1 and not any(isinstance(a, ast.Starred | ast.Constant) for a in args):
+            fixed = ast.Starred | ast.Constant | ast.UnaryOp  # transpose(-2, -1) is symmetric
+            if len(args) > 1 and not any(isinstance(arg, fixed) for arg in args):
                 yield ast.unparse(ast.Call(func, [args[1], args[0], *args[2:]], keywords))
             if isinstance(func, ast.Attribute) and not isinstance(func.value, ast.Name):
                 yield ast.unparse(func.value)  # a.b().clamp(max=1) becomes a.b()
@@ -101,6 +102,8 @@ def mutants(source: str) -> list[Mutant]:
         for new in [f"not ({ast.unparse(at)})"] if negated else changes(node):
             before = b"".join(lines[: at.lineno - 1]) + lines[at.lineno - 1][: at.col_offset]
             after = lines[at.end_lineno - 1][at.end_col_offset :] + b"".join(lines[at.end_lineno :])
+            if new == ast.unparse(at):
+                continue  # two equal arguments, swapped
             name = f"{function}: {ast.unparse(at)} → {new}"
             seen[name] += 1
             name += f" ({seen[name]})" if seen[name] > 1 else ""

@@ -17,7 +17,7 @@ class Counter:
     def count(self, words: list[str] | None, *, least: int = 2) -> int:
         """Count."""
         if words is None or not words:
-            return -1
+            return min(least, least) - 3
         self.seen = f"{len(words) + 1} words"
         return sum(len(word) >= least for word in set(words, key=str.lower).copy())
 '''
@@ -37,7 +37,8 @@ def names(source: str) -> list[str]:
         "words is None or not words → (not words)",
         "words is None or not words → not (words is None or not words)",
         "not words → words",
-        "return -1 → return None",
+        "return min(least, least) - 3 → return None",
+        "min(least, least) - 3 → (min(least, least)) + (3)",
         "len(word) >= least → (len(word)) > (least)",
         "len(word) >= least → (len(word)) < (least)",
         "set(words, key=str.lower) → set(words)",

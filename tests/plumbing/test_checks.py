@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from press.book import load_book
 from reference import refuses
 from scratch.plumbing import checks
 from scratch.plumbing.models.storage import load_pretrained
@@ -28,7 +29,6 @@ Q, K = zeros(2, 3, 4), zeros(2, 5, 4)
 GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
     (checks.require, (True, "never said")),
     (checks.instance, ("x", 3, int)),
-    (checks.flag, ("x", False)),
     (checks.text, ("x", "déjà \U0001f642")),
     (checks.at_least, ("x", 1, 1)),
     (checks.between, ("x", 3, 3, 5)),
@@ -37,7 +37,6 @@ GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
     (checks.several, ("x", iter("ab"))),
     (checks.id_list, ("x", [0, 4], 5)),
     (checks.id_list, ("x", (), 5)),
-    (checks.scored, (zeros(2, 3), zeros(2, dtype=INT))),
     (checks.number, ("x", -2.5)),
     (checks.number, ("x", 0, 0.0)),
     (checks.finite, ("x", -2.5)),
@@ -46,18 +45,13 @@ GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
     (checks.one_of, ("x", "a", ("a", "b"))),
     (checks.device, ("x", "cpu")),
     (checks.divisible, ("x", 8, "y", 4)),
-    (checks.id_in_vocabulary, ("x", 0, 1)),
     (checks.between, ("x", 2, 1, 2)),
     (checks.several, ("x", ["a"])),
     (checks.id_list, ("x", [0, 4], 5)),
-    (checks.scored, (zeros(2, 3), torch.tensor([0, 2]))),
     (checks.width, ("x", zeros(4), 4)),
-    (checks.width, ("x", zeros(2, 4), 4, F32)),
-    (checks.sequence, ("x", zeros(2, 3, 4), 4, F32)),
     (checks.same_shape, ("x", zeros(2, 3), "y", zeros(2, 3))),
     (checks.same_batch, ("x", zeros(2, 3), "y", zeros(2, 5))),
     (checks.same_length, ("x", [1], "y", [2])),
-    (checks.appendable, ("x", zeros(2, 3, 1, 4), zeros(2, 3, 0, 4))),
     (checks.readable, ("x", zeros(2, 3, dtype=INT), 1, 3)),
     (checks.readable, ("x", zeros(2, 3, dtype=torch.int32), 1, 3)),
     (checks.id_batch, ("x", zeros(2, 3, dtype=INT))),
@@ -69,8 +63,6 @@ GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
 
 BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
     (checks.instance, ("x", {}, int), ("x is a dict", "int")),
-    (checks.flag, ("x", 1), ("x is 1", "True or False")),
-    (checks.flag, ("x", "no"), ("x is 'no'",)),
     (checks.text, ("x", b"a"), ("x is a bytes", "str")),
     (checks.text, ("x", "a\ud800"), ("x holds the lone surrogate '\\ud800'",)),
     (checks.at_least, ("x", 0, 1), ("x is 0", "at least 1")),
@@ -92,15 +84,6 @@ BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
     (checks.id_list, ("x", [-1], 5), ("x holds -1",)),
     (checks.id_list, ("x", [True], 5), ("x holds True",)),
     (checks.id_list, ("x", ["a"], 5), ("x holds 'a'",)),
-    (checks.scored, ([[0.0]], zeros(1, dtype=INT)), ("logits is a list",)),
-    (checks.scored, (zeros(1, 3), [0]), ("labels is a list",)),
-    (checks.scored, (zeros(1, 3, dtype=INT), zeros(1, dtype=INT)), ("logits has dtype",)),
-    (checks.scored, (zeros(1, 3), zeros(1)), ("labels has dtype torch.float32", "int64")),
-    (checks.scored, (zeros(2, 3), zeros(1, dtype=INT)), ("(2, 3) and (1,)", "(N, V)")),
-    (checks.scored, (zeros(2, 3, 1), zeros(2, dtype=INT)), ("(2, 3, 1) and (2,)",)),
-    (checks.scored, (zeros(0, 3), zeros(0, dtype=INT)), ("(0, 3) and (0,)",)),
-    (checks.scored, (zeros(1, 3), torch.tensor([3])), ("labels holds the id 3", "from 0 to 2")),
-    (checks.scored, (zeros(1, 3), torch.tensor([-1])), ("labels holds the id -1",)),
     (checks.finite, ("x", math.nan), ("x is nan", "lower peak_rate")),
     (checks.finite, ("x", -math.inf), ("x is -inf", "warmup_steps")),
     (checks.number, ("x", math.nan), ("x is nan", "finite")),
@@ -124,10 +107,6 @@ BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
     (checks.divisible, ("x", 0, "y", 3), ("x is 0",)),
     (checks.divisible, ("x", 6, "y", 0), ("y is 0",)),
     (checks.divisible, ("x", 6.0, "y", 3), ("x is 6.0",)),
-    (checks.id_in_vocabulary, ("x", 5, 5), ("x is 5", "from 0 to 4")),
-    (checks.id_in_vocabulary, ("x", -1, 5), ("x is -1",)),
-    (checks.id_in_vocabulary, ("x", 1.0, 5), ("x is 1.0",)),
-    (checks.id_in_vocabulary, ("x", True, 5), ("x is True",)),
     (checks.between, ("x", 3, 1, 2), ("x is 3", "from 1 to 2")),
     (checks.between, ("x", True, 0, 2), ("x is True",)),
     (checks.several, ("x", "a"), ("x is a str",)),
@@ -135,17 +114,10 @@ BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
     (checks.id_list, ("x", "12", 5), ("x is a str",)),
     (checks.id_list, ("x", [5], 5), ("x holds 5", "from 0 to 4")),
     (checks.id_list, ("x", [1.0], 5), ("x holds 1.0",)),
-    (checks.scored, (zeros(2, 3), torch.tensor([0])), ("(2, 3)", "(1,)")),
-    (checks.scored, (zeros(2, 3), zeros(2)), ("labels has dtype torch.float32",)),
-    (checks.scored, ([0.0], zeros(2)), ("logits is a list",)),
     (checks.width, ("x", zeros(4, dtype=INT), 4), ("x has dtype torch.int64",)),
     (checks.width, ("x", zeros(4, dtype=torch.complex64), 4), ("x has dtype torch.complex64",)),
-    (checks.width, ("x", zeros(4, dtype=F64), 4, F32), ("torch.float64", "torch.float32")),
     (checks.width, ("x", zeros(4, 3), 4), ("x has shape (4, 3)", "4 wide")),
     (checks.width, ("x", torch.tensor(1.0), 4), ("x has shape ()",)),
-    (checks.sequence, ("x", zeros(3, 4), 4), ("x has shape (3, 4)", "(batch, length, 4)")),
-    (checks.sequence, ("x", zeros(1, 2, 3, 4), 4), ("x has shape (1, 2, 3, 4)",)),
-    (checks.sequence, ("x", zeros(2, 0, 4), 4), ("x has shape (2, 0, 4)",)),
     (checks.same_shape, ("x", zeros(2), "y", zeros(1)), ("x has shape (2,)", "y's", "(1,)")),
     (checks.same_batch, ("x", zeros(2), "y", zeros(3)), ("x has a batch of 2", "y's batch of 3")),
     (checks.same_length, ("x", [], "y", [2]), ("x holds 0", "y, 1")),
@@ -160,14 +132,6 @@ BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
     (checks.attention, (Q, K, K, zeros(5, 5, dtype=BOOL)), ("(5, 5)", "(2, 3, 5)")),
     (checks.attention, (Q, K, K, zeros(3, 3, 5, dtype=BOOL)), ("(3, 3, 5)", "(2, 3, 5)")),
     (checks.attention, (Q, K, K, zeros(1, 1, 3, 5, dtype=BOOL)), ("(1, 1, 3, 5)",)),
-    (checks.appendable, ("x", zeros(1, 3, 1, 4), zeros(2, 3, 0, 4)), ("x", "(1, 3, 1, 4)")),
-    (checks.appendable, ("x", zeros(2, 3, 4), zeros(2, 3, 0, 4)), ("x", "(2, 3, 4)")),
-    (checks.appendable, ("x", zeros(2, 3, 1, 5), zeros(2, 3, 0, 4)), ("x", "(2, 3, 1, 5)")),
-    (
-        checks.appendable,
-        ("x", zeros(2, 3, 1, 4), zeros(2, 3, 0, 4, dtype=F64)),
-        ("x has dtype torch.float32", "torch.float64"),
-    ),
     (checks.id_batch, ("x", np.zeros((2, 3), int)), ("x is a ndarray", "torch.Tensor")),
     (checks.id_batch, ("x", [[1]]), ("x is a list",)),
     (checks.id_batch, ("x", zeros(2, 3)), ("x has dtype torch.float32", "torch.int64")),
@@ -217,13 +181,6 @@ def test_positions_already_read_count() -> None:
     refuses(lambda: checks.readable("x", ids, 1, 5, start=3), "x has 3", "after 3", "at most 5")
 
 
-def test_autocast_may_convert_dtypes() -> None:
-    x = zeros(4, dtype=torch.bfloat16)
-    refuses(lambda: checks.width("x", x, 4, F32), "torch.bfloat16")
-    with torch.autocast("cpu", torch.bfloat16):
-        checks.width("x", x, 4, F32)
-
-
 def test_every_check_is_tested_here() -> None:
     tested = {row[0] for row in GOOD} & {row[0] for row in BAD} | {checks.require}
     assert {getattr(checks, name) for name in checks.__all__} - tested == set()
@@ -231,18 +188,7 @@ def test_every_check_is_tested_here() -> None:
 
 # -- how much of the taught code they are
 
-MODULES = [
-    "tokens",
-    "embedding",
-    "vectors",
-    "positional",
-    "attention",
-    "feedforward",
-    "residual",
-    "encoder",
-    "decoder",
-    "transformer",
-]
+MODULES = [module.removeprefix("scratch.") for module in load_book(Path(__file__)).taught()]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -253,9 +199,9 @@ def test_checks_outside_constructors_are_a_small_part_of_a_taught_module(module:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             first = node.body[0]
             if ast.get_docstring(node) is not None:
-                code -= set(range(first.lineno, first.end_lineno + 1))
+                code -= set(range(first.lineno, (first.end_lineno or 0) + 1))
         if isinstance(node, ast.FunctionDef) and node.name in ("__init__", "__post_init__"):
-            built |= set(range(node.lineno, node.end_lineno + 1))
+            built |= set(range(node.lineno, (node.end_lineno or 0) + 1))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "checks":
             said.add(node.lineno)
     lines = source.splitlines()

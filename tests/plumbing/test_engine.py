@@ -40,8 +40,8 @@ def prepare() -> None:
     """Make the recipe of these tests known, in whatever process."""
     torch.set_num_threads(1)
     RECIPES["shared"] = SHARED
-    trainer.load_pairs = lambda corpus: PAIRS  # type: ignore[attr-defined]
-    trainer.dev_sets = lambda corpus: {"a": [(a, [b]) for a, b in PAIRS]}  # type: ignore[attr-defined]
+    trainer.load_pairs = lambda corpus: PAIRS
+    trainer.dev_sets = lambda corpus: {"a": [(a, [b]) for a, b in PAIRS]}
 
 
 def one_step() -> tuple[float, float, dict[str, torch.Tensor]]:
@@ -71,7 +71,7 @@ def in_each_process(folder: Path) -> None:
                 raise RuntimeError("switched off")
 
     trainer.SAVE_EVERY = 4
-    Run.steps = some  # type: ignore[method-assign]
+    Run.steps = some  # type: ignore[method-assign, assignment]
     with pytest.raises(RuntimeError, match="switched off"):
         start_run("shared", folder / "died")
     Run.steps = steps  # type: ignore[method-assign]
@@ -95,11 +95,11 @@ def stop_one_process(folder: Path) -> None:
         time.sleep(0.5 if path.name == "checkpoint.safetensors" else 0)
         save(path, content)
 
-    Run.steps, trainer.write_whole = some, slow  # type: ignore[method-assign,attr-defined]
+    Run.steps, trainer.write_whole = some, slow  # type: ignore[method-assign, assignment]
     try:
         start_run("shared", folder)
     finally:
-        Run.steps, trainer.write_whole = steps, save  # type: ignore[method-assign,attr-defined]
+        Run.steps, trainer.write_whole = steps, save  # type: ignore[method-assign]
         _, kept = read_tensors(folder / "checkpoint.safetensors")
         assert kept["step"] == "1", "this process has left before the save"
 
@@ -145,7 +145,7 @@ def test_one_process_computes_as_if_there_were_no_engine() -> None:
     results = []
     for loss_of in (engine, FastLoss(Dropout(0.1))):
         torch.manual_seed(0)
-        results.append(loss_of(m if loss_of is not engine else engine.module.model, batch, 0.1))  # type: ignore[operator,arg-type]
+        results.append(loss_of(m if loss_of is not engine else engine.module.model, batch, 0.1))  # type: ignore[arg-type]
     assert torch.equal(*results)
     assert engine.any(True)
     assert not engine.any(False)

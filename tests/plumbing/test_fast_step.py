@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reference import DTYPES, assert_same, refuses
 from scratch import attention
-from scratch.datasets import collate, encode_pairs
+from scratch.datasets import Batch, collate, encode_pairs
 from scratch.plumbing.fast import step as fast
 from scratch.plumbing.fast.step import Dropout, FastLoss, chunked_loss, drop, drop_relu, fast_hidden
 from scratch.training import (
@@ -67,7 +67,8 @@ def test_three_updates_lead_to_the_same_weights() -> None:
     """Within what Adam makes of rounding: see the taught step's own test."""
     models = [book_model(dropout=0.0, dtype=torch.float64) for _ in range(2)]
     config = TrainingConfig(steps=3, peak_rate=1e-2, warmup_steps=1)
-    for m, loss_of in zip(models, (batch_loss, FastLoss()), strict=True):
+    losses: tuple[Callable[[Transformer, Batch, float], Tensor], ...] = (batch_loss, FastLoss())
+    for m, loss_of in zip(models, losses, strict=True):
         optimizer = make_optimizer(m)
         for group in optimizer.param_groups:
             group["lr"] = 0.01

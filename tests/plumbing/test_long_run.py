@@ -166,7 +166,7 @@ def kill_in_save(number: int, torn: bool, folder: Path) -> None:
                 os.write(writer, b"x")
                 time.sleep(10**6)
 
-        trainer.write_whole = slow  # type: ignore[attr-defined]
+        trainer.write_whole = slow
         try:
             start_run("long", folder, resume=(folder / "checkpoint.safetensors").exists())
         finally:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -326,11 +327,7 @@ def test_what_another_run_has_left_is_neither_used_nor_written_over(
 
 def test_where_nothing_was_begun_nothing_is_resumed(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "new"):
-        refuses(
-            lambda f=folder: start_run("tiny", f, resume=True),
-            str(folder),
-            "holds nothing to resume",
-        )  # type: ignore[misc]
+        refuses(partial(start_run, "tiny", folder, resume=True), str(folder), "nothing to resume")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -400,12 +397,12 @@ def test_checkpoints_of_other_models_are_refused(died: Path) -> None:
     for name in metadata:
         save_file(tensors, path, metadata={k: v for k, v in metadata.items() if k != name})
         refuses_to_resume(died)
-    for name, wrong in itertools.product(
+    for name, text in itertools.product(
         ("recipe", "step", "stream", "watch"),
         ("5", "[]", "[" * 100_000, "{}", "null", '{"epoch": "1", "done": [], "state": 5}'),
     ):
-        if (name, wrong) != ("step", "5"):
-            save_file(tensors, path, metadata=metadata | {name: wrong})
+        if (name, text) != ("step", "5"):
+            save_file(tensors, path, metadata=metadata | {name: text})
             refuses_to_resume(died)
     save_file(tensors, path, metadata=metadata | {"step": "-1"})
     refuses_to_resume(died, "step is -1")
@@ -428,15 +425,16 @@ def test_what_a_run_began_with_is_remembered_by_every_checkpoint(
 ) -> None:
     """It need not be said when the run goes on, and may be said again later."""
     folder, begin_with = tmp_path / "died", str(uninterrupted)
-    for step, how in (
+    stops: list[tuple[int, dict[str, Any]]] = [
         (12, {"begin_with": begin_with}),
         (15, {"resume": True}),
         (17, {"resume": True, "begin_with": begin_with}),
-    ):
+    ]
+    for step, how in stops:
         with monkeypatch.context() as patch:
             stop_after(step, patch, lambda: os.kill(os.getpid(), signal.SIGINT))
             with pytest.raises(KeyboardInterrupt):
-                start_run("tiny", folder, **how)  # type: ignore[arg-type]
+                start_run("tiny", folder, **how)
         _, kept = read_tensors(folder / "checkpoint.safetensors")
         assert kept["begun_with"] == "uninterrupted"
 

@@ -208,7 +208,7 @@ def test_a_head_that_is_switched_off_gives_nothing(tmp_path: Path) -> None:
     on = np.ones((2, 3), np.float32)
     off = on.copy()
     off[1, 2] = 0
-    parts = {
+    parts: dict[str, Any] = {
         "heads": model.encoder.layers[1].self_attention,
         "self_heads": model.decoder.layers[1].self_attention,
         "cross_heads": model.decoder.layers[1].cross_attention,

@@ -6,15 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from press.__main__ import main
 from press.book import PressError, UsageError, load_book, read_notebook, stable_ids, write_notebook
-
-if TYPE_CHECKING:
-    from conftest import TinyBook
+from tiny_book import TinyBook
 
 
 def test_chapters_come_in_the_order_of_the_toc_and_know_what_they_teach(tiny: TinyBook) -> None:

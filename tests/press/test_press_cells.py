@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
 
 from press.check import cells
-
-if TYPE_CHECKING:
-    from conftest import TinyBook
+from tiny_book import TinyBook
 
 v4: Any = nbformat.v4  # its functions carry no type hints
 Cell = Callable[..., NotebookNode]

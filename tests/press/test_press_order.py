@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 from nbformat import NotebookNode
 
 from press.check import order
-
-if TYPE_CHECKING:
-    from conftest import TinyBook
+from tiny_book import TinyBook
 
 EARLY = [
     "from scratch.second import Pair, Pair as Two",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
 import pytest
@@ -12,9 +12,7 @@ from nbformat import NotebookNode
 from press.__main__ import main
 from press.check import quote
 from press.check.source import Module
-
-if TYPE_CHECKING:
-    from conftest import TinyBook
+from tiny_book import TinyBook
 
 v4: Any = nbformat.v4  # its functions carry no type hints
 

@@ -185,6 +185,7 @@ def test_dropout_is_active_only_in_training(norm: str) -> None:
 
 def test_dropout_reaches_every_part_of_every_layer() -> None:
     for layer in decoder("post", dropout=0.3).layers:
+        assert isinstance(layer, DecoderLayer)
         shares = {name: part.p for name, part in layer.named_modules() if hasattr(part, "p")}
         names = ("residual_1", "residual_2", "feed_forward", "residual_3")
         assert shares == {f"{name}.dropout": 0.3 for name in names}

@@ -159,6 +159,7 @@ def test_dropout_is_active_only_in_training(norm: str) -> None:
 
 def test_dropout_reaches_every_part_of_every_layer() -> None:
     for layer in encoder("post", dropout=0.3).layers:
+        assert isinstance(layer, EncoderLayer)
         shares = {name: part.p for name, part in layer.named_modules() if hasattr(part, "p")}
         names = ("residual_1", "feed_forward", "residual_2")
         assert shares == {f"{name}.dropout": 0.3 for name in names}

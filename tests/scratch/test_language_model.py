@@ -35,8 +35,15 @@ from scratch.variants import GatedFeedForward, RMSNorm, grouped_attention, rotat
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SIZES = {"d_model": 12, "n_heads": 6, "n_kv_heads": 6, "d_ff": 18, "n_layers": 2, "max_len": 24}
-ALL = {
+SIZES: dict[str, Any] = {
+    "d_model": 12,
+    "n_heads": 6,
+    "n_kv_heads": 6,
+    "d_ff": 18,
+    "n_layers": 2,
+    "max_len": 24,
+}
+ALL: dict[str, Any] = {
     "norm": "pre",
     "norm_kind": "rms",
     "positions": "rotary",
@@ -59,6 +66,12 @@ def language_model(name: str, *, seed: int = 0, **changes: Any) -> LanguageModel
     model = LanguageModel(config).double()
     randomise(model)
     return model
+
+
+def first_attention(model: LanguageModel) -> CausalSelfAttention:
+    block = model.blocks[0]
+    assert isinstance(block, CausalBlock)
+    return block.attention
 
 
 def some_ids(*shape: int, seed: int = 0) -> Tensor:
@@ -102,7 +115,7 @@ def test_with_as_many_groups_as_heads_it_is_multi_head_attention() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_block_equals_pytorch(norm: str) -> None:
     torch.manual_seed(0)
-    sizes = {"d_model": 12, "n_heads": 3, "n_kv_heads": 3, "d_ff": 18}
+    sizes: dict[str, Any] = {"d_model": 12, "n_heads": 3, "n_kv_heads": 3, "d_ff": 18}
     ours = CausalBlock(LanguageModelConfig(9, **sizes, norm=norm)).double()
     randomise(ours)
     theirs = nn.TransformerEncoderLayer(
@@ -241,11 +254,13 @@ def test_one_batch_can_be_learned_by_heart(name: str) -> None:
 def test_dropout_acts_everywhere_in_training_and_nowhere_else() -> None:
     model, ids = language_model("all", dropout=0.5), some_ids(2, 5)
     for block in model.blocks:
+        assert isinstance(block, CausalBlock)
         parts = (block.residual_1, block.residual_2, block.feed_forward)
         assert block.attention.dropout == 0.5
-        assert [part.dropout.p for part in parts] == [0.5] * 3
+        dropouts = [part.dropout for part in parts]
+        assert all(isinstance(d, nn.Dropout) and d.p == 0.5 for d in dropouts)
     assert model.dropout.p == 0.5
-    attention, x = model.blocks[0].attention, torch.randn(2, 5, 12).double()
+    attention, x = first_attention(model), torch.randn(2, 5, 12).double()
     first, second = (attention(x, attention.start_cache(2))[0] for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal(model.eval()(ids), model(ids))
@@ -262,7 +277,7 @@ def test_no_position_after_the_longest_is_read(name: str) -> None:
 def test_rotary_positions_have_no_table_and_only_their_distances_count() -> None:
     model = language_model("positions")
     assert model.positions is None
-    attention = model.blocks[0].attention
+    attention = first_attention(model)
     x, before = torch.randn(1, 4, 12).double(), torch.randn(1, 3, 12).double()
     near, far = attention.start_cache(1), attention.start_cache(1)
     attention(before, far)
@@ -441,8 +456,8 @@ BAD: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (configured(n_layers=0), ("n_layers is 0",)),
     (configured(dropout=1.0), ("dropout is 1.0",)),
     (configured(vocab_size=2), ("eos_id is 2",)),
-    (configured(eos_id=0), ("special ids are", "'eos_id': 0", "expected three")),
-    (configured(bos_id=2), ("special ids are", "'bos_id': 2")),
+    (configured(eos_id=0), ("pad_id is 0", "eos_id is 0", "three different ids")),
+    (configured(bos_id=2), ("bos_id is 2, eos_id is 2", "different")),
     (lambda: LanguageModel(None), ("config is a NoneType",)),  # type: ignore[arg-type]
     (lambda: MODEL(IDS[0]), ("ids has shape (3,)",)),
     (lambda: MODEL(IDS + 8), ("ids holds the id 9",)),

@@ -104,6 +104,7 @@ def test_the_table_of_a_module_made_without_memory_is_computed_when_weights_are_
 def test_loading_weights_leaves_the_dtype_of_the_table() -> None:
     positions = SinusoidalPositions(4, 10).double()
     positions.load_state_dict({})
+    assert positions.table.dtype == torch.float64
     assert torch.equal(positions.table, sinusoidal_table(10, 4).double())
 
 

@@ -337,7 +337,7 @@ def test_a_run_that_diverges_says_where_and_what_to_try() -> None:
     run = train(m, examples(), CONFIG)
     assert [next(run).step for _ in range(4)] == [1, 2, 3, 4]
     with torch.no_grad():
-        m.decoder.final_norm.shift.fill_(math.nan)
+        dict(m.named_parameters())["decoder.final_norm.shift"].fill_(math.nan)
     before = weights(m)
     refuses(
         lambda: next(run), "step 5, epoch ", "batch (", "loss is nan", "lower peak_rate", "warmup"
@@ -475,3 +475,22 @@ def test_bad_arguments_of_a_run_are_named() -> None:
     refuses(lambda: next(train(m, examples(), CONFIG, start=-1)), "start is -1")
     refuses(lambda: next(train(m, [Example([2] * 49, [1, 2])], CONFIG)), "source has 49", "48")
     assert list(train(m, examples(), CONFIG, start=99)) == []
+
+
+def test_a_step_computes_on_one_thread_and_gives_the_callers_number_back() -> None:
+    """Two threads of one process wait for each other by spinning when a core is busy."""
+    seen, m = [], book_model()
+
+    def loss_of(m: Transformer, batch: Batch, smoothing: float) -> Tensor:
+        seen.append(torch.get_num_threads())
+        return batch_loss(m, batch, smoothing)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        batch = collate(examples()[:2], pad_id=0)
+        train_step(m, [batch], make_optimizer(m), CONFIG, loss_of=loss_of)
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1] and after == 3

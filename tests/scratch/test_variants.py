@@ -174,7 +174,8 @@ def test_grouped_heads_equal_pytorch(dtype: torch.dtype, groups: int, need_weigh
     twins = [twin(x) for x in inputs]
     mask = torch.ones(4, 7, dtype=torch.bool).tril(3)
     output, weights = grouped_attention(*inputs, mask=mask, need_weights=need_weights)
-    expected = F.scaled_dot_product_attention(*twins, attn_mask=mask, enable_gqa=True)
+    q, k, v = twins
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
     assert_same(output, expected)
     if need_weights:
         assert weights is not None

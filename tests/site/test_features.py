@@ -387,6 +387,40 @@ def numbers(cells: Locator) -> list[float]:
     return [float(text.replace("\u2212", "-")) for text in cells.all_inner_texts()]
 
 
+def test_a_query_that_is_turned(open_page: Callable[[str], Page]) -> None:
+    page = open_page(CHAPTER)
+    figure = page.locator("[data-figure=query]")
+    keys = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+
+    def assert_weights_are_scratchs(asked: list[float]) -> None:
+        query = torch.tensor([asked], dtype=torch.float64)
+        # keys of the chapter have four features, two of them 0, so scores are halved
+        weights = scaled_dot_product_attention(query / math.sqrt(2), keys, keys)[1][0]
+        shown = numbers(figure.locator("tbody td:nth-child(3) .play-number"))
+        assert shown == pytest.approx(weights.tolist(), abs=0.0051)
+        expect(figure.get_by_role("status")).to_contain_text(
+            f"{10 * weights[1]:.1f} red and {10 * weights[2]:.1f} bicycle"
+        )
+
+    for adjective, noun in ((4, 2), (0, 6), (3, 3)):
+        figure.get_by_label("adjective").fill(str(adjective))
+        figure.get_by_label("noun").fill(str(noun))
+        assert_weights_are_scratchs([adjective, noun])
+    figure.get_by_label("noun").press("ArrowLeft")
+    assert_weights_are_scratchs([3, 2.9])
+
+    figure.scroll_into_view_if_needed()
+    plane = figure.locator(".play-plane").bounding_box()
+    assert plane
+    page.mouse.move(plane["x"] + plane["width"] * 0.5, plane["y"] + plane["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(plane["x"] + plane["width"] * 0.9, plane["y"] + plane["height"] * 0.2, steps=4)
+    page.mouse.up()
+    dragged = [float(figure.get_by_label(n).input_value()) for n in ("adjective", "noun")]
+    assert dragged[0] > 4 and dragged[1] > 3.5
+    assert_weights_are_scratchs(dragged)
+
+
 def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
     page = open_page(CHAPTER)
     figure = page.locator("[data-figure=scale]")

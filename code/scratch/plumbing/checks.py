@@ -14,17 +14,14 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "appendable",
     "at_least",
     "attention",
     "between",
     "device",
     "divisible",
     "finite",
-    "flag",
     "fraction",
     "id_batch",
-    "id_in_vocabulary",
     "id_list",
     "instance",
     "number",
@@ -34,8 +31,6 @@ __all__ = [
     "same_batch",
     "same_length",
     "same_shape",
-    "scored",
-    "sequence",
     "several",
     "special_ids",
     "text",
@@ -74,11 +69,6 @@ def several(name: str, value: Any) -> None:
     """``value`` is a list or the like; one string by itself, which is easily passed, is not."""
     good = isinstance(value, Iterable) and not isinstance(value, str | bytes)
     require(good, f"{name} is a {type(value).__name__}, expected a list of several")
-
-
-def flag(name: str, value: Any) -> None:
-    """``value`` is True or False."""
-    _expect(isinstance(value, bool), name, value, "True or False")
 
 
 def one_of(name: str, value: Any, choices: Collection[str]) -> None:
@@ -147,12 +137,6 @@ def finite(name: str, value: float) -> None:
     )
 
 
-def id_in_vocabulary(name: str, value: Any, vocab_size: int) -> None:
-    """``value`` is the id of a token."""
-    good = _whole(value) and 0 <= value < vocab_size
-    _expect(good, name, value, f"an id from 0 to {vocab_size - 1}")
-
-
 def special_ids(pad_id: Any, bos_id: Any, eos_id: Any, vocab_size: int) -> None:
     """The three are ids of tokens, and no two of them are the same."""
     ids = {"pad_id": pad_id, "bos_id": bos_id, "eos_id": eos_id}
@@ -200,20 +184,6 @@ def _in_vocabulary(name: str, ids: Tensor, vocab_size: int) -> None:
         raise ValueError(f"{name} holds the id {worst}, expected ids from 0 to {vocab_size - 1}")
 
 
-def scored(logits: Any, labels: Any) -> None:
-    """``logits`` (N, V) score V tokens at N positions; ``labels`` (N,) are the right ids."""
-    instance("logits", logits, Tensor)
-    instance("labels", labels, Tensor)
-    good = logits.is_floating_point()
-    require(good, f"logits has dtype {logits.dtype}, expected a floating-point dtype")
-    good = labels.dtype == torch.int64
-    require(good, f"labels has dtype {labels.dtype}, expected torch.int64")
-    good = logits.dim() == 2 and labels.shape == logits.shape[:1] and logits.numel() > 0
-    shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-    require(good, f"logits and labels have shapes {shapes}, expected (N, V) and (N,), none of it 0")
-    _in_vocabulary("labels", labels, logits.shape[1])
-
-
 def same_length(name: str, items: Sized, other_name: str, other: Sized) -> None:
     """Two collections hold equally many items."""
     good = len(items) == len(other)
@@ -235,32 +205,13 @@ def same_shape(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
         raise ValueError(f"{name} has shape {shape}, expected {other_name}'s shape, {expected}")
 
 
-def width(name: str, x: Tensor, d_model: int, dtype: torch.dtype | None = None) -> None:
-    """``x`` holds floating-point numbers, of ``dtype`` if given, ``d_model`` on the last axis."""
+def width(name: str, x: Tensor, d_model: int) -> None:
+    """``x`` holds floating-point numbers, ``d_model`` of them on the last axis."""
     if x.shape[-1:] != (d_model,):
         shape = tuple(x.shape)
         raise ValueError(f"{name} has shape {shape}, expected its last axis to be {d_model} wide")
-    autocast = torch.is_autocast_enabled(x.device.type)
-    if not x.is_floating_point() or (dtype not in (None, x.dtype) and not autocast):
-        expected = "a floating-point dtype" if dtype is None else f"the weights' dtype, {dtype}"
-        raise ValueError(f"{name} has dtype {x.dtype}, expected {expected}")
-
-
-def sequence(name: str, x: Tensor, d_model: int, dtype: torch.dtype | None = None) -> None:
-    """``x`` is a batch of vector sequences, (B, T, d_model), with nothing empty in it."""
-    width(name, x, d_model, dtype)
-    good, shape = x.dim() == 3 and x.numel() > 0, tuple(x.shape)
-    require(good, f"{name} has shape {shape}, expected (batch, length, {d_model}), none of it 0")
-
-
-def appendable(name: str, x: Tensor, cached: Tensor) -> None:
-    """``x`` (B, H, t, K) can follow ``cached`` (B, H, T, K): only their third axes differ."""
-    b, h, _, k = cached.shape
-    good = x.dim() == 4 and x.shape[:2] == cached.shape[:2] and x.shape[3:] == cached.shape[3:]
-    shape = tuple(x.shape)
-    require(good, f"{name} has shape {shape}, expected the cache's ({b}, {h}, any length, {k})")
-    good = x.dtype == cached.dtype
-    require(good, f"{name} has dtype {x.dtype}, expected the cache's, {cached.dtype}")
+    if not x.is_floating_point():
+        raise ValueError(f"{name} has dtype {x.dtype}, expected a floating-point dtype")
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:

@@ -18,6 +18,7 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from scratch.datasets import Batch
 from scratch.plumbing import checks
@@ -110,6 +111,7 @@ def shared_work(count: int, work: Callable[[], object]) -> Iterator[None]:
 def _beside(rank: int, count: int, port: int, work: Callable[[], object]) -> None:
     """Do ``work`` as the process number ``rank``, in silence: the first one says what happens."""
     os.environ["LOCAL_RANK"] = str(rank)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind
     store = dist.TCPStore(HERE, port, count, is_master=False)
     dist.init_process_group(_backend(), store=store, rank=rank, world_size=count)
     try:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from scratch.plumbing import checks
 from scratch.plumbing.data.corpora import checksums_of, dev_sets, load_pairs
+from scratch.plumbing.extras import needs
 from scratch.plumbing.fast.step import FastLoss
 from scratch.plumbing.files import read_log, write_whole
 from scratch.plumbing.models import storage
@@ -249,6 +250,7 @@ def start_run(
     it is and there is no checkpoint, or another run is under way there; KeyboardInterrupt, once
     a checkpoint is written, after Ctrl-C or SIGTERM.
     """
+    needs("figures")  # for the curve at the end
     checks.one_of("recipe", name, tuple(RECIPES))
     recipe = changed(RECIPES[name], **changes)
     with locked(folder) if processes()[0] == 0 else nullcontext():

@@ -93,7 +93,7 @@ class Stream:
     """
 
     def __init__(self, tokenizer: Tokenizer, config: TrainingConfig, bpe_dropout: float) -> None:
-        self.config = config
+        self.config, self.pad_id = config, tokenizer.pad_id
         self.merges = MergeDropout(tokenizer, bpe_dropout)
         self.epoch, self.done, self.length = 1, 0, 0
         self.state = _next(f"seed {config.seed}")
@@ -106,7 +106,8 @@ class Stream:
         words = [(split(source), split(target)) for source, target in pairs]
         while True:
             examples = encode_epoch(words, self.merges, self.state, max_len=max_len)
-            epoch = list(batches(examples, max_tokens=size, seed=seed + self.epoch))
+            seed_now = seed + self.epoch
+            epoch = list(batches(examples, max_tokens=size, seed=seed_now, pad_id=self.pad_id))
             self.length = len(epoch)
             for batch in epoch[self.done :]:
                 self.done += 1

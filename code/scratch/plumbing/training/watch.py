@@ -10,6 +10,7 @@ import torch
 
 from scratch.datasets import batches, encode_pairs
 from scratch.plumbing import checks
+from scratch.plumbing.extras import needs
 from scratch.plumbing.files import json_object, read_log
 from scratch.plumbing.scoring.scores import corpus_bleu
 from scratch.tokens import Tokenizer
@@ -30,7 +31,7 @@ def dev_loss(model: Transformer, tokenizer: Tokenizer, sentences: References) ->
     pairs = [(source, references[0]) for source, references in sentences]
     examples = encode_pairs(pairs, tokenizer, max_len=model.config.max_len)
     total, tokens = 0.0, 0
-    for batch in batches(examples, max_tokens=4_096, seed=0):
+    for batch in batches(examples, max_tokens=4_096, seed=0, pad_id=model.config.pad_id):
         count = count_tokens(batch, model.config.pad_id)
         total += count * batch_loss(model, batch, 0.0).item()
         tokens += count
@@ -41,6 +42,8 @@ class Watch:
     """Looks at dev sentences, and remembers the best BLEU and how long ago it was."""
 
     def __init__(self, dev: dict[str, list[tuple[str, list[str]]]], patience: int) -> None:
+        if dev:
+            needs("scores")  # now, and not at the end of the first epoch
         self.dev, self.patience = dev, patience
         self.best, self.since, self.epochs = -1.0, 0, 0
 
