@@ -87,7 +87,7 @@ def translate_ids(
 
 @dataclass(frozen=True)
 class Translation:
-    """A sentence in French, its tokens as text, and its score (see :class:`Hypothesis`).
+    """A sentence in French, its tokens as text, and its score (that of a hypothesis).
 
     ``attention`` (L, H, T, S), if it was asked for, says how much each layer and head looked at
     each source token, <eos> included, when it wrote each of ``tokens``.

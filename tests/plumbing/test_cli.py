@@ -533,7 +533,7 @@ def test_mistakes_of_evaluation_are_one_line(
 
     monkeypatch.setenv("SCRATCH_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(fetch, "_downloader", lambda: offline)
-    monkeypatch.setattr(fetch, "PAUSES", ())
+    monkeypatch.setattr(fetch, "RETRIES", 0)
     refused(run("evaluate", "--model", saved), "test_2016_flickr.en.gz", "could not be fetched")
     refused(run("evaluate", *files, "--set", "tatoeba-dev"), "fra.txt", "could not be fetched")
 

@@ -28,7 +28,7 @@ from scratch.plumbing.files import json_object, write_whole
 from scratch.tokens import Tokenizer
 from scratch.transformer import Transformer, TransformerConfig
 
-__all__ = ["PRETRAINED", "find_pretrained", "load_pretrained", "save_pretrained"]
+__all__ = ["PRETRAINED", "Loss", "find_pretrained", "load_pretrained", "save_pretrained"]
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"

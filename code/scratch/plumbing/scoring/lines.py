@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, BinaryIO
@@ -117,7 +118,7 @@ def in_blocks(
 
     ``settings`` are those of :class:`~scratch.translation.Search`.  With ``model``, the name or
     folder that ``translator`` was loaded from, two processes share the work where two blocks are
-    :data:`WORTH` it and there are two cores; the translations are the same.  What reading the
+    worth it (``WORTH``) and there are two cores; the translations are the same.  What reading the
     lines raises is raised once those before it are yielded.
     """
     search, weights = Search(**settings), count_parameters(translator.model)
@@ -197,6 +198,7 @@ def _start(model: str) -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, model), daemon=True)
+    resource_tracker.ensure_running()  # or starting it would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
     try:
         process.start()
