@@ -8,7 +8,7 @@ import pytest
 from reference import refuses
 from scratch.datasets import multi30k
 from scratch.plumbing.data import corpora, fetch
-from scratch.plumbing.data.everyday import everyday_sentences, read_everyday
+from scratch.plumbing.data.everyday import everyday_sentences, first_inputs, read_everyday
 from scratch.splits import sentence_key
 from scratch.tokens import byte_pair_backend
 
@@ -20,8 +20,16 @@ def test_there_are_ten_phenomena_with_four_sentences_each() -> None:
     assert all(s.accepted for s in sentences)
 
 
+def test_thirty_first_inputs_are_closed_and_thirty_unseen() -> None:
+    inputs = first_inputs()
+    assert Counter(s.phenomenon for s in inputs) == {"closed": 30, "unseen": 30}
+    assert len({s.english for s in inputs}) == 60 and all(s.accepted for s in inputs)
+    unseen = {sentence_key(s.english) for s in inputs if s.phenomenon == "unseen"}
+    assert unseen.isdisjoint(sentence_key(s.english) for s in inputs if s.phenomenon == "closed")
+
+
 def test_every_pattern_is_expanded() -> None:
-    for sentence in everyday_sentences():
+    for sentence in (*everyday_sentences(), *first_inputs()):
         for text in (sentence.english, *sentence.accepted):
             assert not set("{}|[]\t") & set(text)
             assert text.strip() == text

@@ -1,4 +1,4 @@
-"""Forty everyday sentences that a translator must get right, written before it was trained."""
+"""Sentences that a translator must get right, written before it was trained."""
 
 import itertools
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 from scratch.plumbing.data.fetch import text_lines
 from scratch.splits import sentence_key
 
-__all__ = ["EverydaySentence", "everyday_sentences", "read_everyday"]
+__all__ = ["EverydaySentence", "everyday_sentences", "first_inputs", "read_everyday"]
 
 EVERYDAY = Path(__file__).with_name("everyday.txt")
+FIRST_INPUTS = Path(__file__).with_name("first_inputs.txt")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class EverydaySentence:
 def everyday_sentences() -> list[EverydaySentence]:
     """Return the forty sentences, four for each of ten phenomena."""
     return read_everyday(EVERYDAY)
+
+
+def first_inputs() -> list[EverydaySentence]:
+    """Return sixty things that a visitor types first, thirty "closed" and thirty "unseen"."""
+    return read_everyday(FIRST_INPUTS)
 
 
 def read_everyday(path: Path) -> list[EverydaySentence]:
