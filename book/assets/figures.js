@@ -114,9 +114,9 @@
     const tip = svg("circle", { class: "play-tip", r: 0.28 }), arrow = svg("line", { class: "play-hand", x1: 0, y1: 0 });
     const label = (text, x, y, anchor) => svg("text", { x, y, "text-anchor": anchor }, text);
     const plane = svg("svg", { class: "play-plane", viewBox: `-0.9 ${-most - 0.5} ${most + 1.6} ${most + 1.5}`, "aria-hidden": "true" },
-      svg("path", { class: "play-axis", d: `M0 ${-most}V0H${most}` }), label("adjective →", most, 0.75, "end"), label("noun ↑", 0.2, -most, "start"),
+      svg("path", { class: "play-axis", d: `M0 ${-most}V0H${most}` }), label("adjective →", most, 0.62, "end"), label("noun ↑", 0.2, -most, "start"),
       svg("line", { class: "play-key", x1: 0, y1: 0, x2: 1, y2: 0 }), svg("line", { class: "play-key", x1: 0, y1: 0, x2: 0, y2: -1 }),
-      label("red", 1, -0.22, "middle"), label("bicycle", 0.15, -1.1, "start"), arrow, tip);
+      label("red", 1, 0.62, "middle"), label("bicycle", 0.15, -1.1, "start"), arrow, tip);
     let held = false;
     const drag = (event) => {
       const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(plane.getScreenCTM().inverse());

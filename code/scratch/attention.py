@@ -67,7 +67,7 @@ def scaled_dot_product_attention(
 def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """Return the same output from PyTorch's fused kernel, which never stores the weights."""
+    """Return the same output from PyTorch's fused kernel, which need not store the weights."""
     checks.attention(query, key, value, mask)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
 
