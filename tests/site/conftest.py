@@ -57,7 +57,8 @@ def find_browser(playwright: Playwright) -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), str(own) if own.is_file() else None)
 
 
-@pytest.fixture(scope="session")
+# by module, because while it is open Playwright's loop runs in this thread, and no other one may
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         path = find_browser(playwright)
@@ -84,7 +85,10 @@ def page(context: BrowserContext) -> Page:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of `page_name` is one of each built page, the search page and the index."""
+    """A test of `page_name` is one of each built page; one of `chapter`, of chapters and index."""
     if "page_name" in metafunc.fixturenames:
         names = [*built_pages(), "search.html", "genindex.html"]
         metafunc.parametrize("page_name", names, ids=[n.removesuffix(".html") for n in names])
+    if "chapter" in metafunc.fixturenames:
+        chapters = [name for name in built_pages() if re.match(r"book/(\d\d_|index)", name)]
+        metafunc.parametrize("chapter", chapters)

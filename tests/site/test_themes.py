@@ -156,7 +156,8 @@ def test_what_is_copied_of_a_formula_is_its_tex(browser: Browser, address: str) 
     line.evaluate("e => getSelection().selectAllChildren(e)")
     page.keyboard.press("Control+c")
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.strip() == r"explain, with measurements, why scores are divided by $\sqrt{K}$;"
+    said = r"say what heads add, what a mask forbids, and why scores are divided by $\sqrt{K}$;"
+    assert copied.strip() == said
     page.locator("article div.math .katex").first.evaluate(
         "e => getSelection().selectAllChildren(e.querySelector('.mord'))"
     )

@@ -202,6 +202,9 @@ def _translate(arguments: argparse.Namespace) -> None:
 
 def _check_picture(name: str) -> None:
     """Refuse what no picture can be written to, before any line is translated."""
+    from scratch.plumbing.extras import needs
+
+    needs("figures")
     from matplotlib.backend_bases import FigureCanvasBase
 
     path, kinds = Path(name), FigureCanvasBase.get_supported_filetypes()
@@ -215,9 +218,6 @@ def _check_picture(name: str) -> None:
 
 def _draw(translator: Any, line: str, settings: dict[str, Any], path: Path) -> None:
     """Draw the attention of ``line``, which is translated once more, now with its weights."""
-    from scratch.plumbing.extras import needs
-
-    needs("figures")
     from scratch.plumbing.attention_picture import save_attention
 
     found = translator.translate([line], need_weights=True, **settings)[0]
