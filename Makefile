@@ -1,7 +1,7 @@
 # The Tested Transformer.  `make help` lists what there is to do.
 #
 #   make book             set up once, then build the site (TORCH=cpu: PyTorch's own CPU build)
-#   make test             set up once, then prove everything, in about twelve minutes on two cores
+#   make test             set up once, then prove everything, in about twenty minutes on two cores
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
