@@ -90,8 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: Any) -> None:
     c = commands.add_parser("train", help="train one of the book's recipes")
-    stages = "en-fr: the stages en-fr-1, en-fr-2, en-fr-3, en-fr-4, en-fr-5 in order"
-    c.add_argument("recipe", help=f"grammar; {stages}")
+    c.add_argument("recipe", help="grammar (a minute) or en-fr (hours)")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument(
@@ -104,11 +103,9 @@ def _add_train(commands: Any) -> None:
     c.add_argument("--accumulate", type=int, metavar="N", help="batches in an update")
     c.add_argument("--peak-rate", type=float, metavar="R", help="the highest learning rate")
     c.add_argument("--patience", type=int, metavar="N", help="epochs without a better BLEU on dev")
-    c.add_argument(
-        "--seed", type=int, metavar="N", help="of weights, order and dropout (stages: N, N + 1)"
-    )
+    c.add_argument("--seed", type=int, metavar="N", help="of weights, order and dropout")
     c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 (cuda)")
+    c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16")
     c.add_argument("--compile", action="store_true", help="translate the model first")
     c.set_defaults(run=_train)
 
@@ -265,21 +262,19 @@ def _train(arguments: argparse.Namespace) -> None:
     from functools import partial
 
     from scratch.plumbing import checks
-    from scratch.plumbing.training.chain import start_chain
     from scratch.plumbing.training.engine import Machine, processes, shared_work
-    from scratch.plumbing.training.recipes import CHAINS
     from scratch.plumbing.training.run import start_run
 
     a = arguments
     checks.require(a.out != "", "--out is '', expected a folder for the run")
     once = a.tsv is not None and Path(a.tsv).is_fifo()
     checks.require(not once, f"--tsv is {a.tsv!r}, a pipe, expected a file: it is read twice")
-    large = any(a.recipe in (chain, *stages) for chain, stages in CHAINS.items())
-    usual = min(2, os.cpu_count() or 1) if large and a.device == "cpu" else 1
+    large = a.recipe == "en-fr" and a.device == "cpu"
+    usual = min(2, os.cpu_count() or 1) if large else 1
     count = usual if a.processes is None else a.processes
     checks.between("--processes", count, 1, 64)
     work = partial(
-        start_chain if a.recipe in CHAINS else start_run,
+        start_run,
         a.recipe,
         Path(a.out),
         resume=a.resume,

@@ -1,34 +1,64 @@
 """What the recipes train on and are watched with: the book's corpora, by name, kept apart."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 from scratch.datasets import grammar, group_references, multi30k, read_tsv, tatoeba
-from scratch.plumbing.data.everyday import everyday_sentences
-from scratch.plumbing.data.fetch import CHECKSUMS
+from scratch.plumbing.data.everyday import everyday_sentences, first_inputs
+from scratch.plumbing.data.fetch import CHECKSUMS, local_path
+from scratch.plumbing.data.grammar import sample_phrases
 from scratch.splits import HeldOut, hold_out, sentence_key, without_shared
 
-__all__ = ["TSV", "checksums_of", "dev_sets", "held_out_pairs", "load_pairs", "without_sources"]
+__all__ = [
+    "TSV",
+    "checksums_of",
+    "dev_sets",
+    "held_out_pairs",
+    "load_pairs",
+    "never_seen",
+    "without_sources",
+]
 
 TSV = "tsv:"  # the corpus "tsv:FILE" is any file of two columns
-EN_FR = ("en-fr", "en-fr-captions")
+HERE = Path(__file__)
 
 
 def load_pairs(corpus: str) -> list[tuple[str, str]]:
     """Return the (English, French) training texts of ``corpus``.
 
-    "grammar"; "en-fr", Multi30k and Tatoeba together: without pairs that share a side with any
-    sentence held out of either, and without the everyday sentences; "en-fr-captions", the same
-    with every caption twice, so that they are three fifths of the tokens; or "tsv:FILE", less
-    its :func:`dev_sets`.
+    "grammar"; "en-fr", what :func:`_english_french` brings together; or "tsv:FILE", less its
+    :func:`dev_sets`.
     """
     if corpus.startswith(TSV):
         return _split_file(corpus).train
     if corpus == "grammar":
         return [(pair.english_text, pair.french_text) for pair in grammar().train]
-    captions = multi30k("train") * (2 if corpus == "en-fr-captions" else 1)
-    pairs = without_shared(captions + tatoeba("train"), held_out_pairs())
-    return without_sources(pairs, [s.english for s in everyday_sentences()])
+    return without_sources(without_shared(_english_french(), held_out_pairs()), never_seen())
+
+
+def _english_french() -> list[tuple[str, str]]:
+    """Return captions, three times, since they are few; all of Tatoeba; and our own pairs.
+
+    Those are sentences and noun phrases of the grammar, and what people say first, ten times.
+    """
+    everyday = _zipped("tatoeba/fra-eng.zip", "fra-eng/fra.txt")
+    own = [(pair.english_text, pair.french_text) for pair in grammar().train[:8_000]]
+    first = read_tsv(HERE.with_name("first_contact.tsv"))
+    return [*3 * multi30k("train"), *everyday, *own, *sample_phrases(), *10 * first]
+
+
+def _zipped(name: str, member: str) -> list[tuple[str, str]]:
+    """Return the pairs of the file ``member`` in an archive of the cache."""
+    with zipfile.ZipFile(local_path(name)) as archive:
+        lines = archive.read(member).decode().splitlines()
+    return [(source, target) for source, target in (line.split("\t") for line in lines)]
+
+
+def never_seen() -> list[str]:
+    """Return the English that no run may see: everyday sentences, the unseen first inputs."""
+    unseen = [s for s in first_inputs() if s.phenomenon == "unseen"]
+    return [s.english for s in (*everyday_sentences(), *unseen)]
 
 
 def dev_sets(corpus: str) -> dict[str, list[tuple[str, list[str]]]]:
@@ -36,7 +66,7 @@ def dev_sets(corpus: str) -> dict[str, list[tuple[str, list[str]]]]:
     if corpus.startswith(TSV):
         dev = _split_file(corpus).dev
         return {"dev": group_references(dev)} if dev else {}
-    if corpus in EN_FR:
+    if corpus == "en-fr":
         parts = {"multi30k": multi30k("val"), "tatoeba": tatoeba("dev")}
         return {name: group_references(pairs) for name, pairs in parts.items()}
     return {}
@@ -58,7 +88,7 @@ def checksums_of(corpus: str) -> dict[str, str]:
     if corpus.startswith(TSV):
         content = Path(corpus.removeprefix(TSV)).read_bytes()
         return {corpus: hashlib.sha256(content).hexdigest()}
-    folders = ("multi30k/", "tatoeba/") if corpus in EN_FR else ()
+    folders = ("multi30k/", "tatoeba/") if corpus == "en-fr" else ()
     return {name: digest for name, digest in CHECKSUMS.items() if name.startswith(folders)}
 
 
