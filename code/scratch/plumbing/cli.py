@@ -140,12 +140,9 @@ def _add_evaluate(commands: Any) -> None:
 def _add_ship(commands: Any) -> None:
     c = commands.add_parser("ship", help="make a shipped model of a finished run")
     c.add_argument(
-        "--run", dest="runs", required=True, nargs="+", metavar="DIR", help="its stages, in order"
+        "--run", dest="folder", type=Path, required=True, metavar="DIR", help="its folder"
     )
     c.add_argument("--as", dest="name", required=True, metavar="NAME", help="such as en-fr")
-    c.add_argument(
-        "--average", type=int, default=1, metavar="N", help="mean of the last N stages (default: 1)"
-    )
     c.add_argument(
         "--stored-as", default="int8", help="int8, float16, bfloat16 or float32 (%(default)s)"
     )
@@ -317,9 +314,7 @@ def _ship(arguments: argparse.Namespace) -> None:
     from scratch.plumbing.models.ship import ship
 
     a = arguments
-    runs = [Path(run) for run in a.runs]
-    settings = {"average": a.average, "stored_as": a.stored_as, "hardware": a.hardware}
-    folder, loss = ship(runs, a.name, **settings)
+    folder, loss = ship(a.folder, a.name, stored_as=a.stored_as, hardware=a.hardware)
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
     print(f"stored as {a.stored_as}: {loss.describe()}")
     print(f"next: python -m scratch evaluate --model {a.name} --set all --record")

@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 from scratch.datasets import grammar, group_references, multi30k, read_tsv, tatoeba
@@ -34,7 +35,12 @@ def load_pairs(corpus: str) -> list[tuple[str, str]]:
         return _split_file(corpus).train
     if corpus == "grammar":
         return [(pair.english_text, pair.french_text) for pair in grammar().train]
-    return without_sources(without_shared(_english_french(), held_out_pairs()), never_seen())
+    never = never_seen(corpus)
+    return [
+        pair
+        for pair in without_shared(_english_french(), held_out_pairs())
+        if sentence_key(pair[0]) not in never
+    ]
 
 
 def _english_french() -> list[tuple[str, str]]:
@@ -55,10 +61,16 @@ def _zipped(name: str, member: str) -> list[tuple[str, str]]:
     return [(source, target) for source, target in (line.split("\t") for line in lines)]
 
 
-def never_seen() -> list[str]:
-    """Return the English that no run may see: everyday sentences, the unseen first inputs."""
+def never_seen(corpus: str) -> set[str]:
+    """Return the :func:`.sentence_key` of all that no run on ``corpus`` may see.
+
+    Of "en-fr": both sides of what is held out, everyday sentences, the unseen first inputs.
+    """
+    if corpus != "en-fr":
+        return set()
     unseen = [s for s in first_inputs() if s.phenomenon == "unseen"]
-    return [s.english for s in (*everyday_sentences(), *unseen)]
+    texts = [s.english for s in (*everyday_sentences(), *unseen)]
+    return {sentence_key(text) for text in chain(texts, *held_out_pairs())}
 
 
 def dev_sets(corpus: str) -> dict[str, list[tuple[str, list[str]]]]:

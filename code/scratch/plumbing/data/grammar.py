@@ -556,7 +556,8 @@ def sample_pairs(n: int, *, seed: int) -> list[SentencePair]:
 
 def sample_phrases(n: int = 6_000, *, seed: int = 0) -> list[tuple[str, str]]:
     """Return ``n`` noun phrases as English and French text, "two red apples"; some come twice."""
-    rng, found = random.Random(seed), []
+    rng = random.Random(seed)
+    found: list[tuple[str, str]] = []
     while len(found) < n:
         noun, plural = rng.choice(lexicon.NOUNS), rng.random() < 0.4
         if plural and not noun.plurals:

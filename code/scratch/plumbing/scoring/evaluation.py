@@ -10,20 +10,22 @@ from typing import Any
 
 from scratch.datasets import group_references, multi30k, tatoeba
 from scratch.plumbing import checks
-from scratch.plumbing.data.everyday import everyday_sentences
+from scratch.plumbing.data.everyday import EverydaySentence, everyday_sentences, first_inputs
 from scratch.plumbing.data.fetch import text_lines
 from scratch.plumbing.defaults import BEAM_SIZE, LENGTH_PENALTY
-from scratch.plumbing.files import json_object, write_whole
+from scratch.plumbing.files import write_whole
 from scratch.plumbing.models.card import CARD, SCORES, card_text
-from scratch.plumbing.models.storage import SHIPPED, WEIGHTS, find_pretrained
-from scratch.plumbing.scoring.scores import score_everyday, score_texts
+from scratch.plumbing.models.storage import LOG, SHIPPED, WEIGHTS, find_pretrained
+from scratch.plumbing.scoring.scores import score_phrases, score_texts
 
 __all__ = ["SETS", "SPLITS", "Asked", "Sentences", "evaluate", "load_set", "run_evaluation"]
 
-SETS = ("multi30k-val", "multi30k-test", "tatoeba-dev", "tatoeba-test", "everyday")
+PHRASES = ("everyday", "first-closed", "first-unseen")  # right or wrong, each
+SETS = ("multi30k-val", "multi30k-test", "tatoeba-dev", "tatoeba-test", *PHRASES)
 SPLITS = {"val": "multi30k-val", "test_2016_flickr": "multi30k-test"}  # Multi30k's own names
 SLICE = {"multi30k-test": 100, "tatoeba-test": 150}  # first sentences, quick to translate again
 BATCH = 64  # sentences at a time, as many as `translate` takes
+SAMPLES = 1_000  # of sentences, drawn anew, for the interval of a score
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Asked:
 class Sentences:
     """A test set: ``sources``, and the ``references`` of each.
 
-    ``kind``, "multi30k", "tatoeba", "everyday" or "files", says how to score it.
+    ``kind``, "multi30k", "tatoeba", "phrases" or "files", says how to score it.
     """
 
     name: str
@@ -84,15 +86,22 @@ class Sentences:
 def load_set(name: str) -> Sentences:
     """Return a test set of :data:`SETS`; fetches what is not in the cache."""
     checks.one_of("name", name, SETS)
-    kind = name.partition("-")[0]
-    if kind == "everyday":
-        found = [(s.english, list(s.accepted)) for s in everyday_sentences()]
+    kind = "phrases" if name in PHRASES else name.partition("-")[0]
+    if kind == "phrases":
+        found = [(s.english, list(s.accepted)) for s in phrases(name)]
     elif kind == "tatoeba":
         found = group_references(tatoeba(name.removeprefix("tatoeba-")))
     else:
         split = next(split for split, other in SPLITS.items() if other == name)
         found = [(english, [french]) for english, french in multi30k(split)]
     return Sentences(name, [source for source, _ in found], [each for _, each in found], kind)
+
+
+def phrases(name: str) -> list[EverydaySentence]:
+    """Return the sentences of a set in :data:`PHRASES`, each with the French that is right."""
+    if name == "everyday":
+        return everyday_sentences()
+    return [s for s in first_inputs() if s.phenomenon == name.removeprefix("first-")]
 
 
 def file_set(source: str | None, references: Sequence[str]) -> Sentences:
@@ -145,8 +154,7 @@ def run_evaluation(asked: Asked) -> None:
 
 def _shipped(name: str) -> Path:
     folder = find_pretrained(name)
-    shipped = folder / SHIPPED
-    made = shipped.is_file() and "runs" in json_object(shipped.read_text("utf-8"), shipped)
+    made = (folder / SHIPPED).is_file() and (folder / LOG).is_file() and name != "grammar-en-fr"
     checks.require(made, f"--model is {name!r}, expected a model that `scratch ship` wrote")
     return folder
 
@@ -181,14 +189,15 @@ def translate_all(model: str, sentences: Sentences, beam: int, penalty: float) -
 def evaluate(sentences: Sentences, found: Sequence[str]) -> dict[str, Any]:
     """Print what ``found`` scores and return it, ready for JSON."""
     print(f"{sentences.name}: {len(found):,} sentences")
-    if sentences.kind == "everyday":
-        wrong = score_everyday(found)
+    if sentences.kind == "phrases":
+        wrong = score_phrases(phrases(sentences.name), found)
         print(f"  right: {len(found) - len(wrong)} of {len(found)}")
         for english, french in wrong:
             print(f"  wrong: {english} -> {french}")
         listed = [{"english": english, "french": french} for english, french in wrong]
         return {"sentences": len(found), "right": len(found) - len(wrong), "wrong": listed}
-    scores = score_texts(found, sentences.references, published=sentences.kind != "tatoeba")
+    published = sentences.kind != "tatoeba"
+    scores = score_texts(found, sentences.references, published=published, samples=SAMPLES)
     for name, score in scores.items():
         label = "" if score.text.startswith(f"{name} =") else f"{name}: "
         print(f"  {label}{score.text}  {score.signature}")

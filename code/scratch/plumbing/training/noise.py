@@ -31,19 +31,24 @@ def typed(
 ) -> list[tuple[str, str]]:
     """Return (English, French) ``pairs`` as somebody may type them.
 
-    Slots {m}, {f} and {n} are filled with a man's name, a woman's or any.  An English sentence
-    whose :func:`.sentence_key` is among ``never`` is left as it was.
+    Slots {m}, {f} and {n} are filled with a man's name, a woman's or any.  A pair of which a side
+    would have its :func:`.sentence_key` among ``never`` is drawn anew.
     """
-    found = []
-    for pair in pairs:
-        english, french = _filled(*pair, draw)
-        if draw.random() < JOIN:
-            other = _filled(*draw.choice(pairs), draw)
-            if END.search(english) and END.search(other[0]):
-                english, french = f"{english} {other[0]}", f"{french} {other[1]}"
-        english = _as_typed(english, draw)
-        found.append((english, french) if sentence_key(english) not in never else pair)
-    return found
+    return [_drawn(pair, pairs, draw, never) for pair in pairs]
+
+
+def _drawn(
+    pair: tuple[str, str], pairs: Sequence[tuple[str, str]], draw: random.Random, never: set[str]
+) -> tuple[str, str]:
+    """Return ``pair`` in one way, now and then with another of ``pairs`` behind it."""
+    english, french = _filled(*pair, draw)
+    if draw.random() < JOIN:
+        other = _filled(*draw.choice(pairs), draw)
+        if END.search(english) and END.search(other[0]):
+            english, french = f"{english} {other[0]}", f"{french} {other[1]}"
+    if never.isdisjoint((sentence_key(english), sentence_key(french))):
+        return _as_typed(english, draw), french
+    return _drawn(pair, pairs, draw, never)
 
 
 def _as_typed(text: str, draw: random.Random) -> str:

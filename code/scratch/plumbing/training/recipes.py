@@ -138,10 +138,10 @@ RECIPES = {
         corpus="en-fr",
         vocab_size=8_000,
         training=TrainingConfig(
-            steps=8_000,
+            steps=20_000,
             max_tokens=4_096,
             peak_rate=2e-3,
-            warmup_steps=800,
+            warmup_steps=1_000,
             schedule="linear",
             label_smoothing=0.1,
             seed=1,
@@ -156,6 +156,6 @@ RECIPES = {
             "norm": "pre",
         },
         stored_as="int8",
-        extras=Extras(Dropout(residual=0.15), noise=True),
+        extras=Extras(Dropout(residual=0.2), noise=True),
     ),
 }

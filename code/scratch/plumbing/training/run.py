@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from scratch.plumbing import checks
-from scratch.plumbing.data.corpora import checksums_of, dev_sets, load_pairs
+from scratch.plumbing.data.corpora import checksums_of, dev_sets, load_pairs, never_seen
 from scratch.plumbing.extras import needs
 from scratch.plumbing.fast.step import FastLoss
 from scratch.plumbing.files import read_log, write_whole
@@ -62,7 +62,8 @@ class Run:
         self.model, self.tokenizer = _beginning(recipe, self.pairs, begin_with, tokenizer)
         self.watch = _watch(recipe, self.pairs, self.tokenizer, self.model.config.max_len)
         self.engine = Engine(self.model, FastLoss(recipe.extras.dropout), machine or Machine())
-        self.stream = Stream(self.tokenizer, recipe.training, recipe.extras.noise)
+        never = never_seen(recipe.corpus) if recipe.extras.noise else None
+        self.stream = Stream(self.tokenizer, recipe.training, never)
         self.optimizer, self.step = make_optimizer(self.model), 0
         self.marks = {  # in which a run must agree with its checkpoint, to go on from there
             "recipe": recipe.to_json(),

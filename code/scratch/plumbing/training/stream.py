@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from scratch.datasets import Batch, batches, encode_pairs
 from scratch.plumbing import checks
-from scratch.plumbing.data.corpora import never_seen
 from scratch.plumbing.files import json_object
 from scratch.plumbing.training.noise import typed
-from scratch.splits import sentence_key
 from scratch.tokens import Tokenizer
 from scratch.training import TrainingConfig
 
@@ -20,12 +18,15 @@ __all__ = ["Stream"]
 class Stream:
     """An endless sequence of (epoch, batch) that knows where it stands.
 
+    With ``never``, texts are noised for each epoch, and what it holds is never made of them.
     ``state`` is what the noise of the current epoch is drawn from; the next epoch's state is a
     hash of it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: TrainingConfig, noise: bool) -> None:
-        self.tokenizer, self.config, self.noise = tokenizer, config, noise
+    def __init__(
+        self, tokenizer: Tokenizer, config: TrainingConfig, never: set[str] | None
+    ) -> None:
+        self.tokenizer, self.config, self.never = tokenizer, config, never
         self.epoch, self.done, self.length = 1, 0, 0
         self.state = _next(f"seed {config.seed}")
 
@@ -34,9 +35,10 @@ class Stream:
     ) -> Iterator[tuple[int, Batch]]:
         """Yield from where the stream stands; what has been yielded counts as done."""
         size, seed, pad = self.config.max_tokens, self.config.seed, self.tokenizer.pad_id
-        never = set(map(sentence_key, never_seen())) if self.noise else set()
+        never = self.never
         while True:
-            texts = typed(pairs, random.Random(self.state), never=never) if self.noise else pairs
+            draw = random.Random(self.state)
+            texts = pairs if never is None else typed(pairs, draw, never=never)
             examples = encode_pairs(texts, self.tokenizer, max_len=max_len)
             seed_now = seed + self.epoch
             epoch = list(batches(examples, max_tokens=size, seed=seed_now, pad_id=pad))
