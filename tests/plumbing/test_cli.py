@@ -597,7 +597,8 @@ def test_a_file_is_scored_as_a_file_whatever_its_name(
     words = ("--hypotheses", name, "--references", name, "--json", "scores.json")
     status, out, _ = run("evaluate", *words)
     assert status == 0
-    assert out.count("BLEU = 100.00") + out.count("chrF2 = 100.00") == 3  # the published protocol, too
+    # the published protocol, too
+    assert out.count("BLEU = 100.00") + out.count("chrF2 = 100.00") == 3
     found = json.loads(Path("scores.json").read_text(encoding="utf-8"))["sets"][name]
     assert list(found) == ["sentences", "scores"]
 
