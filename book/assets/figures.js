@@ -72,6 +72,38 @@
     return (text) => { clearTimeout(rest); rest = setTimeout(() => { said.textContent = text; }, said.textContent ? 120 : 0); };
   };
 
+  // -- chapter 1: a chain against one look ---------------------------------------------------------------------------
+
+  /** What arrives of one word among `n`: along `n + 1` moves, a factor each, and by attention with a score of `score`. */
+  const arrives = (n, factor, score) => ({ chain: factor ** (n + 1), attention: Math.exp(score) / (Math.exp(score) + n - 1) });
+
+  const reach = (root) => {
+    const n = slider("Words in each sentence", { min: 2, max: 100, step: 1, value: 7 }, () => update());
+    const factor = slider("Factor of the chain", { min: 0.5, max: 1.5, step: 0.05, value: 0.5 }, () => update());
+    const score = slider("Score of red", { min: 0, max: 12, step: 0.5, value: 4 }, () => update());
+    const body = make("tbody");
+    const say = frame(root, "How much of red arrives at rouge?",
+      "Lengthen the sentences. Look for a factor that serves every length; then let the query be longer, so that red scores higher.",
+      make("div", { class: "play-controls" }, n.row, factor.row, score.row),
+      make("table", { class: "play-bars play-reach" }, make("caption", {}, "Of red, which was 1 when it was read"),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Way"), make("th", { scope: "col" }, "Arrives"))), body));
+    const short = (value) => {
+      if (value >= 0.001 && value < 1000) return fixed(value, value < 0.01 ? 4 : 2);
+      const power = Math.floor(Math.log10(value));
+      return `${fixed(value / 10 ** power, 1)} × 10${[...String(power)].map((c) => (c === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[c])).join("")}`;
+    };
+    const update = () => {
+      const words = +n.input.value, found = arrives(words, +factor.input.value, +score.input.value);
+      n.output.textContent = words;
+      factor.output.textContent = fixed(+factor.input.value);
+      score.output.textContent = fixed(+score.input.value, 1);
+      body.replaceChildren(...Object.entries(found).map(([way, value]) => make("tr", {}, make("th", { scope: "row" }, way),
+        make("td", {}, make("span", { class: `play-bar play-weight${value > 1.005 ? " play-burst" : ""}`, style: `--value:${Math.min(1, value)}` }), make("span", { class: "play-number" }, short(value))))));
+      say(`Sentences of ${words} words put ${words + 1} moves between red and rouge. The chain ${found.chain > 1.005 ? "blows red up to" : "brings"} ${short(found.chain)}, attention ${short(found.attention)}.`);
+    };
+    update();
+  };
+
   // -- chapter 5: softmax and the scale ------------------------------------------------------------------------------
 
   const scale = (root) => {
@@ -268,8 +300,8 @@
     ].join(" ").trim();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores };
-  const figures = { query, scale, clock, paint };
+  window.bookFigures = { softmax, draw, encode, scores, arrives };
+  const figures = { reach, query, scale, clock, paint };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -421,6 +421,22 @@ def test_a_query_that_is_turned(open_page: Callable[[str], Page]) -> None:
     assert_weights_are_scratchs(dragged)
 
 
+def test_a_chain_against_one_look(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/01_why_attention.html")
+    figure = page.locator("[data-figure=reach]")
+    for words, factor, score in ((7, 0.5, 4.0), (47, 1.0, 4.0), (3, 1.5, 8.0)):
+        for label, value in (("Words", words), ("Factor", factor), ("Score", score)):
+            figure.get_by_label(label).fill(str(value))
+        scores = torch.tensor([score] + [0.0] * (words - 1), dtype=torch.float64)
+        found: Any = page.evaluate("given => bookFigures.arrives(...given)", [words, factor, score])
+        assert found["chain"] == pytest.approx(factor ** (words + 1))
+        assert found["attention"] == pytest.approx(scores.softmax(-1)[0].item())
+        expect(figure.locator("tbody .play-number").last).to_have_text(f"{found['attention']:.2f}")
+    before = figure.get_by_role("status").inner_text()
+    figure.get_by_label("Factor").press("ArrowLeft")
+    expect(figure.get_by_role("status")).not_to_have_text(before)
+
+
 def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
     page = open_page(CHAPTER)
     figure = page.locator("[data-figure=scale]")
