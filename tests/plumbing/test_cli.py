@@ -509,8 +509,8 @@ def test_mistakes_of_evaluation_are_one_line(
     refused(run("evaluate"), "--model")
     refused(run("evaluate", *model, *files), "--model", "not both")
     refused(run("evaluate", "--model", "nonsense"), "model is 'nonsense'")
-    refused(run("evaluate", *model, "--split", "nonsense"), "split is 'nonsense'")
-    refused(run("evaluate", *model, "--split", "val", "--set", "all"), "--split and --set")
+    refused(run("evaluate", *model, "--pair", "en-xx"), "--pair is 'en-xx'", "'en-hi'")
+    refused(run("evaluate", *model, "--pair", "en-de", "--set", "everyday"), "multi30k-val")
     refused(run("evaluate", *model, "--set", "nonsense"), "--set is 'nonsense'", "'tatoeba-dev'")
     refused(run("evaluate", *model, "--beam", "0"), "--beam is 0")
     for option in ("--out", "--json"):
@@ -537,13 +537,13 @@ def test_mistakes_of_evaluation_are_one_line(
     refused(run("evaluate", *files, "--set", "tatoeba-dev"), "fra.txt", "could not be fetched")
 
 
-@pytest.mark.parametrize("words", [[], ["--set", "multi30k-test"], ["--split", "test_2016_flickr"]])
+@pytest.mark.parametrize("words", [[], ["--set", "multi30k-test"]])
 def test_an_evaluation_prints_scores_and_writes_lines(
     run: Run, saved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    from scratch.plumbing.scoring import evaluation
+    from scratch.plumbing.data import corpora
 
-    monkeypatch.setattr(evaluation, "multi30k", lambda split: PAIRS)
+    monkeypatch.setattr(corpora, "multi30k", lambda split: PAIRS)
     path, scores = tmp_path / "out.fr", tmp_path / "scores.json"
     more = ["--beam", "1", "--out", str(path), "--json", str(scores)]
     status, out, err = run("evaluate", "--model", saved, *words, *more)

@@ -74,12 +74,6 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
 # -- the mixed corpus
 
 
-def test_sources_are_left_out_however_they_are_written() -> None:
-    pairs = [("I see.", "Je vois."), ("I  SEE !", "Vu."), ("I see it.", "Je le vois.")]
-    assert corpora.without_sources(pairs, ["i see"]) == [pairs[2]]
-    assert corpora.without_sources(pairs, []) == pairs
-
-
 @pytest.fixture(scope="module")
 def mixed() -> list[tuple[str, str]]:
     missing = [name for name in fetch.CHECKSUMS if not fetch.is_cached(name)]

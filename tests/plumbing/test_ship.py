@@ -11,6 +11,7 @@ import torch
 
 from reference import refuses
 from scratch.plumbing import cli
+from scratch.plumbing.data import corpora
 from scratch.plumbing.data.everyday import EverydaySentence
 from scratch.plumbing.fast.step import Dropout
 from scratch.plumbing.files import read_log
@@ -218,8 +219,8 @@ def test_a_damaged_line_of_a_log_is_refused(
 def test_the_command_line_ships_and_records_the_scores(
     run: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(evaluation, "multi30k", lambda split: PAIRS)
-    monkeypatch.setattr(evaluation, "tatoeba", lambda split: [*PAIRS, (PAIRS[0][0], "Non.")])
+    monkeypatch.setattr(corpora, "multi30k", lambda split: PAIRS)
+    monkeypatch.setattr(corpora, "tatoeba", lambda split: [*PAIRS, (PAIRS[0][0], "Non.")])
     monkeypatch.setattr(evaluation, "phrases", lambda name: [
         EverydaySentence("x", english, (french,)) for english, french in PAIRS
     ])  # fmt: skip

@@ -90,7 +90,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: Any) -> None:
     c = commands.add_parser("train", help="train one of the book's recipes")
-    c.add_argument("recipe", help="grammar (a minute) or en-fr (hours)")
+    c.add_argument(
+        "recipe", nargs="?", help="grammar (a minute), or the pair: en-fr, fr-en, en-de, en-hi"
+    )
+    c.add_argument("--pair", metavar="PAIR", help="the same: two languages, such as en-de")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument(
@@ -117,10 +120,10 @@ def _add_evaluate(commands: Any) -> None:
     c.add_argument(
         "--set",
         metavar="NAME",
-        help="multi30k-val, multi30k-test, tatoeba-dev, tatoeba-test, everyday or all "
-        "(multi30k-test)",
+        help="multi30k-val, multi30k-test, tatoeba-dev, tatoeba-test, everyday, first-closed, "
+        "first-unseen or all (multi30k-test)",
     )
-    c.add_argument("--split", help="the same, by Multi30k's own name: val or test_2016_flickr")
+    c.add_argument("--pair", default="en-fr", help="whose test sets: en-fr, fr-en, en-de, en-hi")
     c.add_argument("--source", metavar="FILE", help="another test set, a sentence a line")
     c.add_argument("--references", nargs="+", metavar="FILE", help="and its translations")
     c.add_argument(
@@ -259,20 +262,23 @@ def _train(arguments: argparse.Namespace) -> None:
     from functools import partial
 
     from scratch.plumbing import checks
+    from scratch.plumbing.data.corpora import PAIRS
     from scratch.plumbing.training.engine import Machine, processes, shared_work
     from scratch.plumbing.training.run import start_run
 
     a = arguments
+    checks.require((a.recipe is None) != (a.pair is None), "expected a recipe or --pair, and one")
+    recipe = a.recipe or a.pair
     checks.require(a.out != "", "--out is '', expected a folder for the run")
     once = a.tsv is not None and Path(a.tsv).is_fifo()
     checks.require(not once, f"--tsv is {a.tsv!r}, a pipe, expected a file: it is read twice")
-    large = a.recipe == "en-fr" and a.device == "cpu"
+    large = recipe in PAIRS and a.device == "cpu"
     usual = min(2, os.cpu_count() or 1) if large else 1
     count = usual if a.processes is None else a.processes
     checks.between("--processes", count, 1, 64)
     work = partial(
         start_run,
-        a.recipe,
+        recipe,
         Path(a.out),
         resume=a.resume,
         command=shlex.join(["python", "-m", "scratch", *a.words]),
@@ -285,24 +291,19 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from scratch.plumbing import checks
-    from scratch.plumbing.scoring.evaluation import SPLITS, Asked, run_evaluation
+    from scratch.plumbing.scoring.evaluation import Asked, run_evaluation
 
     a = arguments
     _check_search(a)
-    test_set = a.set
-    if a.split is not None:
-        checks.require(test_set is None, "--split and --set are given, expected one of them")
-        checks.one_of("--split", a.split, tuple(SPLITS))
-        test_set = SPLITS[a.split]
     asked = Asked(
         model=a.model,
         hypotheses=a.hypotheses,
-        test_set=test_set,
+        test_set=a.set,
         source=a.source,
         references=tuple(a.references or ()),
         out=a.out,
         json=a.json,
+        pair=a.pair,
         record=a.record,
         beam=a.beam,
         length_penalty=a.length_penalty,

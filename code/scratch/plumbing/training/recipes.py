@@ -108,54 +108,67 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for part in (*inner, flat) for name, value in part.items()}
 
 
+GRAMMAR = Recipe(
+    corpus="grammar",
+    vocab_size=1_600,
+    training=TrainingConfig(
+        steps=1_100,
+        max_tokens=1_024,
+        peak_rate=5e-3,
+        warmup_steps=100,
+        schedule="linear",
+        label_smoothing=0.1,
+        seed=1,
+    ),
+    model={
+        "d_model": 96,
+        "n_heads": 4,
+        "d_ff": 192,
+        "n_encoder_layers": 1,
+        "n_decoder_layers": 2,
+        "max_len": 64,
+        "norm": "pre",
+    },
+    stored_as="float16",
+)
+# The translator of the book.  Sizes after the Transformer-Tiny of Wu et al. (2021), but twice as
+# wide, since one model serves captions and everyday sentences.
+TRANSLATOR = Recipe(
+    corpus="en-fr",
+    vocab_size=8_000,
+    training=TrainingConfig(
+        steps=20_000,
+        max_tokens=4_096,
+        peak_rate=2e-3,
+        warmup_steps=1_000,
+        schedule="linear",
+        label_smoothing=0.1,
+        seed=1,
+    ),
+    model={
+        "d_model": 256,
+        "n_heads": 4,
+        "d_ff": 1_024,
+        "n_encoder_layers": 4,
+        "n_decoder_layers": 3,
+        "max_len": 128,
+        "norm": "pre",
+    },
+    stored_as="int8",
+    extras=Extras(Dropout(residual=0.2), noise=True),
+)
+
+
+def _pair(corpus: str, **training: Any) -> Recipe:
+    """Return the translator's recipe for another pair of languages, without noise."""
+    extras = replace(TRANSLATOR.extras, noise=False)
+    return changed(replace(TRANSLATOR, corpus=corpus, extras=extras), **training)
+
+
 RECIPES = {
-    "grammar": Recipe(
-        corpus="grammar",
-        vocab_size=1_600,
-        training=TrainingConfig(
-            steps=1_100,
-            max_tokens=1_024,
-            peak_rate=5e-3,
-            warmup_steps=100,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=1,
-        ),
-        model={
-            "d_model": 96,
-            "n_heads": 4,
-            "d_ff": 192,
-            "n_encoder_layers": 1,
-            "n_decoder_layers": 2,
-            "max_len": 64,
-            "norm": "pre",
-        },
-        stored_as="float16",
-    ),
-    # The translator of the book.  Sizes after the Transformer-Tiny of Wu et al. (2021), but twice
-    # as wide and deep in data, since one model serves captions and everyday sentences.
-    "en-fr": Recipe(
-        corpus="en-fr",
-        vocab_size=8_000,
-        training=TrainingConfig(
-            steps=20_000,
-            max_tokens=4_096,
-            peak_rate=2e-3,
-            warmup_steps=1_000,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=1,
-        ),
-        model={
-            "d_model": 256,
-            "n_heads": 4,
-            "d_ff": 1_024,
-            "n_encoder_layers": 4,
-            "n_decoder_layers": 3,
-            "max_len": 128,
-            "norm": "pre",
-        },
-        stored_as="int8",
-        extras=Extras(Dropout(residual=0.2), noise=True),
-    ),
+    "grammar": GRAMMAR,
+    "en-fr": TRANSLATOR,
+    "fr-en": _pair("fr-en"),
+    "en-de": _pair("en-de", steps=4_000),
+    "en-hi": _pair("en-hi", steps=600),
 }
