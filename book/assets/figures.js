@@ -83,7 +83,7 @@
     const score = slider("Score of red", { min: 0, max: 12, step: 0.5, value: 4 }, () => update());
     const body = make("tbody");
     const say = frame(root, "How much of red arrives at rouge?",
-      "Lengthen the sentences. Look for a factor that serves every length; then let the query be longer, so that red scores higher.",
+      "Lengthen the sentences. Look for a factor that serves every length; then let the query grow, so that red scores higher.",
       make("div", { class: "play-controls" }, n.row, factor.row, score.row),
       make("table", { class: "play-bars play-reach" }, make("caption", {}, "Of red, which was 1 when it was read"),
         make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Way"), make("th", { scope: "col" }, "Arrives"))), body));
