@@ -222,6 +222,48 @@
     update();
   };
 
+  // -- chapter 7: layer normalisation --------------------------------------------------------------------------------
+
+  /** Mean 0 and variance 1, the variance divided by the number of values; ε as in the module. */
+  const normalise = (values) => {
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    return values.map((value) => (value - mean) / Math.sqrt(spread(values) ** 2 + 1e-5));
+  };
+
+  const norm = (root) => {
+    const most = 20, start = [9, 3, 3, 1];
+    const sides = start.map((value, i) => slider(`number ${i + 1}`, { min: -most, max: most, step: 0.5, value }, () => update()));
+    const now = () => sides.map((side) => +side.input.value);
+    const buttons = Object.entries({
+      "Double all": (value) => 2 * value, "Add 2 to all": (value) => value + 2, "Make all equal": () => now()[0], "Start again": (_, i) => start[i],
+    }).map(([text, change]) => ({ change, button: make("button", { type: "button", class: "play-button", onclick: () => {
+      now().map(change).forEach((value, i) => { sides[i].input.value = value; });
+      update();
+    } }, text) }));
+    const body = make("tbody");
+    const table = make("table", { class: "play-bars" },
+      make("caption", {}, "The four numbers of one position, and what layer normalisation makes of them"),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "No."), make("th", { scope: "col" }, "x"), make("th", { scope: "col" }, "Normalised"))),
+      body);
+    const say = frame(root, "What comes through",
+      "Move one number: all four results move. Then double all of them, or add 2: nothing moves.",
+      make("div", { class: "play-controls" }, ...sides.map((side) => side.row)),
+      make("div", { class: "play-controls" }, ...buttons.map(({ button }) => button)),
+      table);
+    const bar = (value) => make("span", { class: `play-bar play-${value < 0 ? "less" : "more"}`, style: `--value:${value}` });
+    const update = () => {
+      const x = now(), result = normalise(x);
+      for (const { button, change } of buttons) button.disabled = x.map(change).some((value) => Math.abs(value) > most);
+      sides.forEach((side, i) => { side.output.textContent = fixed(x[i], 1); });
+      body.replaceChildren(...x.map((value, i) => make("tr", {}, make("th", { scope: "row" }, String(i + 1)),
+        ...[[value, most], [result[i], 2]].map(([shown, reach]) => make("td", {}, bar(shown / reach), make("span", { class: "play-number" }, fixed(shown)))))));
+      const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
+      say(`The mean of x is ${fixed(mean)} and its standard deviation ${fixed(spread(x))}.`
+        + (spread(x) ? "" : " All numbers are equal, so only zeros are left: what they were has gone."));
+    };
+    update();
+  };
+
   // -- chapter 9: a mask painted by hand -----------------------------------------------------------------------------
 
   const words = ["le", "vélo", "rouge", "dort", ".", "<pad>"];
@@ -300,8 +342,8 @@
     ].join(" ").trim();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores, arrives };
-  const figures = { reach, query, scale, clock, paint };
+  window.bookFigures = { softmax, draw, encode, scores, arrives, normalise };
+  const figures = { reach, query, scale, clock, paint, norm };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

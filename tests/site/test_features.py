@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, e
 from press.site.extension import version_modules
 from scratch.attention import scaled_dot_product_attention
 from scratch.positional import sinusoidal_table
+from scratch.residual import LayerNorm
 from visit import Visit, window
 
 CHAPTER = "book/05_attention.html"
@@ -461,6 +462,30 @@ def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
             f"largest weight is {largest[width, divided]:.2f}"
         )
     assert largest[1024, False] > 0.95 > 0.5 > largest[1024, True]
+
+
+def test_four_numbers_are_normalised(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/07_residual.html")
+    figure = page.locator("[data-figure=norm]")
+
+    def assert_result_is_scratchs(x: list[float]) -> None:
+        exact = LayerNorm(4).double()(torch.tensor(x, dtype=torch.float64))
+        assert numbers(figure.locator("tbody td:nth-child(2) .play-number")) == x
+        shown = numbers(figure.locator("tbody td:nth-child(3) .play-number"))
+        assert shown == pytest.approx(exact.tolist(), abs=0.0051)
+
+    assert_result_is_scratchs([9, 3, 3, 1])
+    figure.get_by_role("button", name="Double all").click()
+    assert_result_is_scratchs([18, 6, 6, 2])
+    expect(figure.get_by_role("button", name="Double all")).to_be_disabled()  # 36 is off the scale
+    figure.get_by_role("button", name="Add 2 to all").click()
+    assert_result_is_scratchs([20, 8, 8, 4])
+    figure.get_by_label("number 4").fill("-20")
+    figure.get_by_label("number 4").press("ArrowRight")
+    assert_result_is_scratchs([20, 8, 8, -19.5])
+    figure.get_by_role("button", name="Make all equal").click()
+    assert_result_is_scratchs([20, 20, 20, 20])
+    expect(figure.get_by_role("status")).to_contain_text("only zeros are left")
 
 
 def test_positions_and_their_hands(open_page: Callable[[str], Page]) -> None:

@@ -35,7 +35,8 @@ class Asked:
     ``model`` is a shipped model or a folder, ``hypotheses`` a file of translations to be scored
     in its place; ``test_set`` one of those of the languages ``pair`` or "all", or ``source`` and
     ``references`` are files.  ``out`` takes the translations, ``json`` the scores; ``record``
-    keeps the scores with the model and writes its card again.  Raises ValueError for what does not go together.
+    keeps the scores with the model and writes its card again. Raises ValueError for what does not
+    go together.
     """
 
     model: str | None = None
