@@ -342,8 +342,55 @@
     ].join(" ").trim();
   };
 
+  // -- the first page: a sentence crosses into French ----------------------------------------------------------------
+
+  /** Plays a recorded translation: each French word is written, and lines show where it looked. */
+  const hero = (root) => {
+    const { source, target, weights } = JSON.parse(root.dataset.trace);
+    const row = 27, width = 400, left = 130, right = 270, height = row * Math.max(source.length, target.length) + 6;
+    const still = matchMedia("(prefers-reduced-motion: reduce)");
+    const at = (index) => row * index + row / 2 + 3;
+    const words = (side, names, x, anchor) => names.map((name, n) => svg("text", { class: `hero-${side}`, x, y: at(n), "text-anchor": anchor, "dominant-baseline": "central" }, name));
+    const english = words("source", source, left - 8, "end"), french = words("target", target, right + 8, "start");
+    const lines = weights.map((looked, t) => svg("g", { class: "hero-lines" }, ...looked.flatMap((weight, s) => (weight < 0.05 ? [] : [svg("path", {
+      d: `M${left},${at(s)} C${left + 60},${at(s)} ${right - 60},${at(t)} ${right},${at(t)}`, style: `--weight:${weight}` })]))));
+    const picture = svg("svg", { class: "hero-picture", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...lines, ...english, ...french);
+    const button = make("button", { type: "button", class: "play-button", onclick: () => play() }, "Play again");
+    const field = make("input", { type: "text", class: "hero-field", placeholder: "Type an English sentence", "aria-label": "Your own sentence, in English", maxlength: 200 });
+    const form = make("form", { class: "hero-form", onsubmit: (event) => {
+      event.preventDefault();
+      if (field.value.trim()) location.href = `playground.html#${new URLSearchParams({ s: field.value.trim() })}`;
+    } }, field, make("button", { type: "submit", class: "play-button" }, "Translate"));
+    const caption = root.querySelector("p");
+    root.replaceChildren(picture, make("div", { class: "hero-controls" }, form, button), ...(caption ? [caption] : []));
+    let timer;
+    const show = (now) => { // the word that is being written; after the last one, all of them
+      const whole = now >= target.length;
+      french.forEach((word, t) => word.classList.toggle("hero-hidden", !whole && t > now));
+      lines.forEach((group, t) => { group.classList.toggle("hero-now", t === now); group.classList.toggle("hero-hidden", !whole && t > now); });
+      english.forEach((word, s) => word.classList.toggle("hero-seen", !whole && weights[now][s] >= 0.2));
+    };
+    const play = () => {
+      clearTimeout(timer);
+      if (still.matches) { show(target.length); return; }
+      let now = -1;
+      const step = () => {
+        now += 1;
+        show(now);
+        if (now < target.length) timer = setTimeout(step, now ? 520 : 900);
+      };
+      french.forEach((word) => word.classList.add("hero-hidden"));
+      lines.forEach((group) => group.classList.add("hero-hidden"));
+      step();
+    };
+    // point at a word to see its lines alone
+    const light = (t) => { clearTimeout(timer); show(target.length); lines.forEach((group, n) => group.classList.toggle("hero-now", n === t)); root.classList.toggle("hero-one", t >= 0); };
+    french.forEach((word, t) => { word.addEventListener("pointerenter", () => light(t)); word.addEventListener("pointerleave", () => light(-1)); });
+    play();
+  };
+
   window.bookFigures = { softmax, draw, encode, scores, arrives, normalise };
-  const figures = { reach, query, scale, clock, paint, norm };
+  const figures = { hero, reach, query, scale, clock, paint, norm };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -19,7 +19,7 @@ from scratch.plumbing.models.card import CARD, SCORES, card_text
 from scratch.plumbing.models.storage import LOG, SHIPPED, WEIGHTS, find_pretrained
 from scratch.plumbing.scoring.scores import score_phrases, score_texts
 
-__all__ = ["SETS", "Asked", "Sentences", "evaluate", "load_set", "run_evaluation"]
+__all__ = ["SETS", "Asked", "Sentences", "evaluate", "load_set", "run_evaluation", "sets_of"]
 
 PHRASES = ("everyday", "first-closed", "first-unseen")  # right or wrong, each
 SETS = (*PAIRS["en-fr"].held_out, *PHRASES)  # of English and French
