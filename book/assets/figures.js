@@ -198,7 +198,7 @@
   const rotary = (root) => {
     const most = 20;
     const place = (label, value) => slider(label, { min: 0, max: most, step: 1, value }, () => update());
-    const [p, s] = [place("Query’s place p", 3), place("Key’s place s", 1)];
+    const [p, s] = [place("Query at p", 3), place("Key at s", 1)];
     const hands = ["asks", "answers"].map((kind) => [svg("line", { class: `play-hand play-${kind}`, x1: 0, y1: 0 }), svg("circle", { class: `play-${kind}`, r: 0.08 })]);
     const face = svg("svg", { class: "play-clock play-turning", viewBox: "-1.2 -1.2 2.4 2.4", "aria-hidden": "true" }, svg("circle", { r: 1 }), ...hands.flat());
     const both = make("button", { type: "button", class: "play-button", onclick: () => {

@@ -474,8 +474,8 @@ def test_a_query_and_a_key_that_turn_together(open_page: Callable[[str], Page]) 
     keys = torch.stack([(key + angles).sin(), (key + angles).cos()], dim=-1)
     scores = queries @ keys.T
     for p, s in ((0, 0), (3, 4), (20, 7)):
-        slide(figure, "Query’s place p", p)
-        slide(figure, "Key’s place s", s)
+        slide(figure, "Query at p", p)
+        slide(figure, "Key at s", s)
         said = f"the score is {scores[p, s]:.2f}".replace("-", "\u2212")
         expect(figure.get_by_role("status")).to_contain_text(said)
     both = figure.get_by_role("button", name="Move both")
