@@ -222,6 +222,7 @@
     update();
   };
 
+<<<<<<< HEAD
   // -- chapter 7: layer normalisation --------------------------------------------------------------------------------
 
   /** Mean 0 and variance 1, the variance divided by the number of values; ε as in the module. */
@@ -260,6 +261,40 @@
       const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
       say(`The mean of x is ${fixed(mean)} and its standard deviation ${fixed(spread(x))}.`
         + (spread(x) ? "" : " All numbers are equal, so only zeros are left: what they were has gone."));
+=======
+  // -- chapter 4: a query and a key that turn with their places --------------------------------------------------------
+
+  const rotated = { speed: 0.4, query: Math.PI / 6, key: Math.PI / 1.8 }; // radians; both hands have length 1
+  const rotaryScore = (p, s) => Math.cos(rotated.query - rotated.key + rotated.speed * (p - s));
+
+  const rotary = (root) => {
+    const most = 20;
+    const place = (label, value) => slider(label, { min: 0, max: most, step: 1, value }, () => update());
+    const [p, s] = [place("Query at p", 3), place("Key at s", 1)];
+    const hands = ["asks", "answers"].map((kind) => [svg("line", { class: `play-hand play-${kind}`, x1: 0, y1: 0 }), svg("circle", { class: `play-${kind}`, r: 0.08 })]);
+    const face = svg("svg", { class: "play-clock play-turning", viewBox: "-1.2 -1.2 2.4 2.4", "aria-hidden": "true" }, svg("circle", { r: 1 }), ...hands.flat());
+    const both = make("button", { type: "button", class: "play-button", onclick: () => {
+      const step = Math.max(+p.input.value, +s.input.value) < most ? 1 : -Math.min(+p.input.value, +s.input.value);
+      for (const { input } of [p, s]) input.value = +input.value + step;
+      update();
+    } }, "Move both one place on");
+    const say = frame(root, "Turn a query and a key",
+      "Move both one place on, as often as you like, and watch the score. Then move one of them alone.",
+      make("div", { class: "play-row" }, face, make("div", { class: "play-plot" },
+        make("div", { class: "play-controls" }, p.row, s.row, both),
+        make("p", { class: "play-legend", "aria-hidden": "true" }, make("span", { class: "play-cosine" }, "query"), make("span", { class: "play-sine" }, "key")))));
+    const update = () => {
+      const places = [+p.input.value, +s.input.value];
+      [p, s].forEach((side, i) => { side.output.textContent = places[i]; });
+      hands.forEach(([line, tip], i) => {
+        const angle = [rotated.query, rotated.key][i] + rotated.speed * places[i];
+        const [x, y] = [Math.sin(angle), -Math.cos(angle)]; // from twelve o'clock, clockwise
+        for (const [element, name] of [[line, "x2"], [tip, "cx"]]) element.setAttribute(name, x);
+        for (const [element, name] of [[line, "y2"], [tip, "cy"]]) element.setAttribute(name, y);
+      });
+      const distance = fixed(places[0] - places[1], 0);
+      say(`Places ${places[0]} and ${places[1]}, distance ${distance}: the score is ${fixed(rotaryScore(...places))}, as for any two places at the distance ${distance}.`);
+>>>>>>> ch4
     };
     update();
   };
@@ -342,6 +377,7 @@
     ].join(" ").trim();
   };
 
+<<<<<<< HEAD
   // -- the first page: a sentence crosses into French ----------------------------------------------------------------
 
   /** Plays a recorded translation: each French word is written, and lines show where it looked. */
@@ -391,6 +427,10 @@
 
   window.bookFigures = { softmax, draw, encode, scores, arrives, normalise };
   const figures = { hero, reach, query, scale, clock, paint, norm };
+=======
+  window.bookFigures = { softmax, draw, encode, scores, rotaryScore };
+  const figures = { query, scale, clock, rotary, paint };
+>>>>>>> ch4
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

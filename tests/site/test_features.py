@@ -506,6 +506,26 @@ def test_positions_and_their_hands(open_page: Callable[[str], Page]) -> None:
     assert figure.locator(".play-curve path").last.get_attribute("d") != before
 
 
+def test_a_query_and_a_key_that_turn_together(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/04_positional.html").locator("[data-figure=rotary]")
+    clock = [[math.pi / 6, math.pi / 1.8]]  # angles from twelve: the vector is (sin, cos)
+    query, key = torch.tensor(clock, dtype=torch.float64).T
+    angles = 0.4 * torch.arange(21, dtype=torch.float64)
+    queries = torch.stack([(query + angles).sin(), (query + angles).cos()], dim=-1)
+    keys = torch.stack([(key + angles).sin(), (key + angles).cos()], dim=-1)
+    scores = queries @ keys.T
+    for p, s in ((0, 0), (3, 4), (20, 7)):
+        slide(figure, "Query at p", p)
+        slide(figure, "Key at s", s)
+        said = f"the score is {scores[p, s]:.2f}".replace("-", "\u2212")
+        expect(figure.get_by_role("status")).to_contain_text(said)
+    both = figure.get_by_role("button", name="Move both")
+    both.click()  # the query cannot go on, so both go back
+    expect(figure.get_by_role("status")).to_contain_text("Places 13 and 0, distance 13")
+    both.click()
+    expect(figure.get_by_role("status")).to_contain_text("Places 14 and 1, distance 13")
+
+
 def shown_mask(figure: Locator) -> torch.Tensor:
     pressed = figure.locator(".play-square").evaluate_all(
         "all => all.map(e => e.ariaPressed === 'true')"
