@@ -70,8 +70,7 @@ class Vocabulary:
         """Cut ``text`` into words with the space before them, digits, and what else there is."""
         kinds = [c if c in " '" else unicodedata.category(c)[0] for c in text]  # L letter, N digit
         shape = "".join(kind if kind in " 'LN" else "o" for kind in kinds)
-        cuts = re.finditer(r" ?L+'?| ?N| ?[^ LN]+| +", shape)
-        return [text[cut.start() : cut.end()] for cut in cuts]
+        return [text[slice(*m.span())] for m in re.finditer(r" ?L+'?| ?N| ?[^ LN]+| +", shape)]
 
     def merge(self, word):
         """Join the two neighbours whose merge was learned first, until none is left."""
@@ -102,8 +101,8 @@ def positions(length, D):
     return np.stack((np.sin(angle), np.cos(angle)), axis=-1).reshape(length, D).astype(np.float32)
 
 
-class Transformer:
-    """An encoder and a decoder, both pre-norm: each sublayer reads a normalised copy."""
+class Layers:
+    """What encoder and decoder are made of; each part finds its weights by their name."""
 
     def __init__(self, folder):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -151,6 +150,10 @@ class Transformer:
         name = f"{layer}.feed_forward"
         return self.linear(f"{name}.contract", np.maximum(self.linear(f"{name}.expand", x), 0))
 
+
+class Transformer(Layers):
+    """An encoder and a decoder, both pre-norm: each sublayer reads a normalised copy."""
+
     def encode(self, ids):
         """Read the English ``ids``; return keys and values for each layer of the decoder."""
         x = self.embed(ids)  # (S, D)
@@ -188,38 +191,34 @@ class Transformer:
 
 
 def search(model, source, beam):
-    """Return the best French ids for the English ids ``source``, and their score.
+    """Return the score of the best French for the English ids ``source``, and its ids.
 
     At each step the ``beam`` best outputs are kept, until as many have ended.  The score is the
     log-probability; with a beam it is divided by the length penalty.
     """
     memory, cache = model.encode(source), [None] * model.layers[1]
     limit = min(2 * len(source) + 10, model.max_len)
-    written, totals, ended = [[]], np.zeros(1, np.float32), []
+    written, totals, ended = [[BOS]], np.zeros(1, np.float32), []
     while len(ended) < beam and written:
-        newest = np.array([output[-1] if output else BOS for output in written])
-        log_probs = model.decode(newest, len(written[0]), memory, cache)
+        log_probs = model.decode(np.array(written)[:, -1], len(written[0]) - 1, memory, cache)
         log_probs[:, [PAD, BOS]] = -np.inf
-        if len(written[0]) + 1 == limit:
+        if len(written[0]) == limit:
             log_probs[:, EOS + 1 :] = -np.inf
         sums = (totals[:, None] + log_probs).ravel()
         best = np.argsort(-sums, kind="stable")[: 2 * beam]
         going = []
-        for rank, i in enumerate(best):
+        for rank, i in enumerate(best[sums[best] > -np.inf]):
             parent, token = divmod(int(i), log_probs.shape[1])
-            if sums[i] == -np.inf:
-                break
             if token != EOS and len(going) < beam:
                 going.append((parent, token, sums[i]))
             elif token == EOS and rank < beam and len(ended) < beam:
-                penalty = ((6 + len(written[parent])) / 6) ** ALPHA if beam > 1 else 1.0
-                ended.append((float(sums[i]) / penalty, written[parent]))
+                penalty = ((5 + len(written[parent])) / 6) ** ALPHA if beam > 1 else 1.0
+                ended.append((float(sums[i]) / penalty, written[parent][1:]))
         rows = [parent for parent, _, _ in going]
         cache = [[part[rows] for part in pair] for pair in cache]
         totals = np.array([total for _, _, total in going], np.float32)
         written = [[*written[parent], token] for parent, token, _ in going]
-    score, ids = max(ended, key=lambda output: output[0])
-    return ids, score
+    return max(ended, key=lambda output: output[0])
 
 
 def translate(model, vocabulary, text, beam=1):
@@ -227,7 +226,7 @@ def translate(model, vocabulary, text, beam=1):
     source = [*vocabulary.encode(text), EOS] if text.strip() else []
     if len(source) > model.max_len:
         raise ValueError(f"{text[:40]!r} has {len(source)} tokens, expected {model.max_len}")
-    ids, score = search(model, source, beam) if source else ([], 0.0)
+    score, ids = search(model, source, beam) if source else (0.0, [])
     return vocabulary.decode(ids), score
 
 
