@@ -222,7 +222,6 @@
     update();
   };
 
-<<<<<<< HEAD
   // -- chapter 7: layer normalisation --------------------------------------------------------------------------------
 
   /** Mean 0 and variance 1, the variance divided by the number of values; ε as in the module. */
@@ -261,7 +260,10 @@
       const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
       say(`The mean of x is ${fixed(mean)} and its standard deviation ${fixed(spread(x))}.`
         + (spread(x) ? "" : " All numbers are equal, so only zeros are left: what they were has gone."));
-=======
+    };
+    update();
+  };
+
   // -- chapter 4: a query and a key that turn with their places --------------------------------------------------------
 
   const rotated = { speed: 0.4, query: Math.PI / 6, key: Math.PI / 1.8 }; // radians; both hands have length 1
@@ -294,7 +296,6 @@
       });
       const distance = fixed(places[0] - places[1], 0);
       say(`Places ${places[0]} and ${places[1]}, distance ${distance}: the score is ${fixed(rotaryScore(...places))}, as for any two places at the distance ${distance}.`);
->>>>>>> ch4
     };
     update();
   };
@@ -377,13 +378,12 @@
     ].join(" ").trim();
   };
 
-<<<<<<< HEAD
   // -- the first page: a sentence crosses into French ----------------------------------------------------------------
 
   /** Plays a recorded translation: each French word is written, and lines show where it looked. */
   const hero = (root) => {
     const { source, target, weights } = JSON.parse(root.dataset.trace);
-    const row = 27, width = 400, left = 130, right = 270, height = row * Math.max(source.length, target.length) + 6;
+    const row = 27, width = 320, left = 96, right = 214, height = row * Math.max(source.length, target.length) + 6;
     const still = matchMedia("(prefers-reduced-motion: reduce)");
     const at = (index) => row * index + row / 2 + 3;
     const words = (side, names, x, anchor) => names.map((name, n) => svg("text", { class: `hero-${side}`, x, y: at(n), "text-anchor": anchor, "dominant-baseline": "central" }, name));
@@ -425,12 +425,8 @@
     play();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores, arrives, normalise };
-  const figures = { hero, reach, query, scale, clock, paint, norm };
-=======
-  window.bookFigures = { softmax, draw, encode, scores, rotaryScore };
-  const figures = { query, scale, clock, rotary, paint };
->>>>>>> ch4
+  window.bookFigures = { softmax, draw, encode, scores, arrives, normalise, rotaryScore };
+  const figures = { hero, reach, query, scale, clock, paint, norm, rotary };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -439,7 +439,8 @@ def test_a_recipe_can_be_changed_from_the_command_line(
 ) -> None:
     from scratch.plumbing.data import corpora
 
-    monkeypatch.setattr(trainer, "load_pairs", corpora.load_pairs)
+    files = corpora.load_pairs
+    monkeypatch.setattr(trainer, "load_pairs", lambda c: files(c) if ":" in c else PAIRS)
     fast = replace(TINY, extras=recipes.Extras(noise=True))
     monkeypatch.setitem(recipes.RECIPES, "tiny", fast)
     tsv, out = tmp_path / "pairs.tsv", tmp_path / "run"

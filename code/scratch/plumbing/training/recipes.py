@@ -170,5 +170,5 @@ RECIPES = {
     "en-fr": TRANSLATOR,
     "fr-en": _pair("fr-en"),
     "en-de": _pair("en-de", steps=4_000),
-    "en-hi": _pair("en-hi", steps=600),
+    "en-hi": _pair("en-hi", steps=600, warmup_steps=100),
 }
