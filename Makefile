@@ -22,7 +22,7 @@ CHAPTERS = $$($(BIN)/python -m press chapters)
 PYTEST := $(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/book/nbval.cfg \
 	--nbval-cell-timeout 600 --nbval-kernel-startup-timeout 600
 # Workers of one thread each: two threads of one process spin for each other when a core is busy.
-WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 test test-fast portable pictures: export OMP_NUM_THREADS := 1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 import torch
@@ -19,20 +18,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / at) for at in ("code", "te
 collect_ignore_glob = ["*.ipynb"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, and both workers share it: else one ends long before.
-
-    A file stays with one worker, as its fixtures are made once; the pages, each of which is
-    opened afresh, are dealt out.
-    """
+    """What takes longest comes first, so that neither of two workers ends long before the other."""
     site = ["test_pages.py", "test_playground.py", "test_themes.py", "test_features.py"]
     longest = [*site, "test_grammar_model.py", "test_runs.py", ".ipynb", "plumbing"]
     items.sort(key=lambda item: [name not in str(item.path) for name in longest])
-    for item in items:
-        pages = item.path.name == "test_pages.py"
-        part = f"-{crc32(item.name.encode()) % 16}" if pages else ""
-        item.add_marker(pytest.mark.xdist_group(item.path.stem + part))
 
 
 @pytest.fixture(scope="session")
