@@ -28,7 +28,7 @@ from scratch.plumbing.style import LIGHT_NUMBERS, STYLE, heat_map
 SUMMARIES = {"the code of this figure", "the imports", "the code", "the check", "this cell"}
 READABLE = 4.5  # the contrast that WCAG asks of words
 # each word of each figure with its colour and that of what lies behind it
-WORDS = """() => [...document.querySelectorAll("article svg.book-figure")].flatMap(svg => {
+WORDS = """() => [...document.querySelectorAll("article :is(svg.book-figure, .hero-picture)")].flatMap(svg => {
     svg.scrollIntoView({block: "center"});
     const page = getComputedStyle(document.body).backgroundColor;
     const words = [...svg.querySelectorAll("text")].flatMap(
@@ -281,7 +281,7 @@ def test_no_figure_is_a_slab_of_the_other_theme(
         page = context.new_page()
         page.goto(f"{address}/{chapter}", wait_until="load")
         page.add_style_tag(content="#pst-skip-link, .back-to-top-btn { display: none !important }")
-        figures = page.locator("article :is(svg.book-figure, img):visible")
+        figures = page.locator("article :is(svg.book-figure, .hero-picture, img):visible")
         assert figures.count() > 0
         for number in range(figures.count()):
             picture = Image.open(io.BytesIO(figures.nth(number).screenshot())).convert("L")
