@@ -222,6 +222,38 @@
     update();
   };
 
+  // -- chapter 6: one hidden unit ------------------------------------------------------------------------------------
+
+  const pairs = { "cold soup": [0, 0, 0, 1], "hot soup": [1, 0, 0, 1], "cold dog": [0, 1, 1, 0], "hot dog": [1, 1, 1, 0] };
+
+  /** What the unit for hot dog makes of a vector: how well it matches, and the vector with its value added. */
+  const fire = (vector, bias, bent) => {
+    const sum = dot(vector, [1, 1, 0, 0]) + bias, match = bent ? Math.max(0, sum) : sum;
+    return { match, after: vector.map((number, d) => number + match * [0, 0, -1, 1][d]) };
+  };
+
+  const unit = (root) => {
+    const bias = slider("Bias", { min: -2, max: 0, step: 0.5, value: -1 }, () => update());
+    const bend = make("input", { type: "checkbox", role: "switch", checked: "", onchange: () => update() });
+    const body = make("tbody");
+    const say = frame(root, "One unit, four pairs",
+      "Only hot dog should change, from food 0 to food 1. Try every bias, with the bend and without.",
+      make("div", { class: "play-controls" }, bias.row, make("label", { class: "play-switch" }, bend, make("span", {}, "bend"))),
+      make("table", { class: "play-bars play-unit" }, make("caption", {}, "How well each pair matches, and how much food it is afterwards"),
+        make("thead", {}, make("tr", {}, ...["Pair", "Match", "Food"].map((name) => make("th", { scope: "col" }, name)))), body));
+    const bar = (value) => make("span", { class: `play-bar play-${value < 0 ? "less" : "more"}`, style: `--value:${value / 3}` });
+    const update = () => {
+      bias.output.textContent = fixed(+bias.input.value, 1);
+      const found = Object.entries(pairs).map(([pair, vector]) => [pair, fire(vector, +bias.input.value, bend.checked)]);
+      body.replaceChildren(...found.map(([pair, { match, after }]) => make("tr", {}, make("th", { scope: "row" }, pair),
+        ...[match, after[3]].map((value) => make("td", {}, bar(value), make("span", { class: "play-number" }, fixed(value, 1)))))));
+      const changed = found.filter(([, { match }]) => match).map(([pair]) => pair);
+      say(changed.length === 1 && found[3][1].match === 1 ? "Only hot dog changes, and it is food. That is what we wanted."
+        : changed.length ? `The unit changes ${changed.join(", ")}.` : "The unit changes nothing.");
+    };
+    update();
+  };
+
   // -- chapter 7: layer normalisation --------------------------------------------------------------------------------
 
   /** Mean 0 and variance 1, the variance divided by the number of values; ε as in the module. */
@@ -425,8 +457,8 @@
     play();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores, arrives, normalise, rotaryScore };
-  const figures = { hero, reach, query, scale, clock, paint, norm, rotary };
+  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

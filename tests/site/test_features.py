@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
+from torch import nn
 
 from press.site.extension import version_modules
 from scratch.attention import scaled_dot_product_attention
+from scratch.feedforward import FeedForward
 from scratch.positional import sinusoidal_table
 from scratch.residual import LayerNorm
 from visit import Visit, window
@@ -380,7 +382,7 @@ def test_the_book_opens_from_disk(context: BrowserContext, page: Page, root: Pat
 # -- figures to play with --------------------------------------------------------------------------
 
 
-def slide(figure: Locator, label: str, value: int) -> None:
+def slide(figure: Locator, label: str, value: float) -> None:
     figure.get_by_label(label).fill(str(value))
 
 
@@ -462,6 +464,26 @@ def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
             f"largest weight is {largest[width, divided]:.2f}"
         )
     assert largest[1024, False] > 0.95 > 0.5 > largest[1024, True]
+
+
+def test_one_hidden_unit(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/06_feedforward.html").locator("[data-figure=unit]")
+    x = torch.tensor([[0.0, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0], [1, 1, 1, 0]])
+    network = FeedForward(4, 1)
+    network.expand.weight.data = torch.tensor([[1.0, 1, 0, 0]])
+    network.contract.weight.data = torch.tensor([[0.0], [0], [-1], [1]])
+    nn.init.zeros_(network.contract.bias)
+    shown = figure.locator("tbody td:last-child .play-number")
+    for bias in (-1.0, 0.0, -1.5):
+        slide(figure, "Bias", bias)
+        nn.init.constant_(network.expand.bias, bias)
+        assert numbers(shown) == (x + network(x))[:, 3].tolist()
+    slide(figure, "Bias", -1)
+    expect(figure.get_by_role("status")).to_contain_text("Only hot dog changes")
+    figure.get_by_role("switch").press("Space")
+    sums = network.contract(x[:, :2].sum(1, keepdim=True) - 1)  # no bend
+    assert numbers(shown) == (x + sums)[:, 3].tolist()
+    expect(figure.get_by_role("status")).to_contain_text("cold soup, hot dog")
 
 
 def test_four_numbers_are_normalised(open_page: Callable[[str], Page]) -> None:
