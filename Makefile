@@ -30,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 override TEXT := $(value TEXT)
 export TEXT
 
-.PHONY: help book site test test-fast check portable pictures bench mutants serve lab translate lock clean
+.PHONY: help book site test test-fast check portable pictures bench mutants one-file serve lab translate lock clean
 
 help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -75,6 +75,9 @@ serve: book ## build, then serve the site on http://127.0.0.1:8000 (PORT=...)
 
 mutants: $(READY) ## break the code in one place at a time: do its tests notice? (ARGS="attention --sample 20")
 	@$(BIN)/python tests/mutants/mutants.py $(ARGS)
+
+one-file: $(READY) ## compare the translator in one file with the package on all test sentences
+	@PYTHONPATH=code $(BIN)/python tests/helpers/same_french.py $(ARGS)
 
 lab: $(READY) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book/

@@ -21,7 +21,7 @@ collect_ignore_glob = ["*.ipynb"]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that neither of two workers ends long before the other."""
     site = ["test_pages.py", "test_playground.py", "test_themes.py", "test_features.py"]
-    longest = [*site, "test_runs.py", ".ipynb", "plumbing"]
+    longest = [*site, "test_grammar_model.py", "test_runs.py", ".ipynb", "plumbing"]
     items.sort(key=lambda item: [name not in str(item.path) for name in longest])
 
 

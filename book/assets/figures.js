@@ -72,6 +72,38 @@
     return (text) => { clearTimeout(rest); rest = setTimeout(() => { said.textContent = text; }, said.textContent ? 120 : 0); };
   };
 
+  // -- chapter 1: a chain against one look ---------------------------------------------------------------------------
+
+  /** What arrives of one word among `n`: along `n + 1` moves, a factor each, and by attention with a score of `score`. */
+  const arrives = (n, factor, score) => ({ chain: factor ** (n + 1), attention: Math.exp(score) / (Math.exp(score) + n - 1) });
+
+  const reach = (root) => {
+    const n = slider("Words in each sentence", { min: 2, max: 100, step: 1, value: 7 }, () => update());
+    const factor = slider("Factor of the chain", { min: 0.5, max: 1.5, step: 0.05, value: 0.5 }, () => update());
+    const score = slider("Score of red", { min: 0, max: 12, step: 0.5, value: 4 }, () => update());
+    const body = make("tbody");
+    const say = frame(root, "How much of red arrives at rouge?",
+      "Lengthen the sentences. Look for a factor that serves every length; then let the query grow, so that red scores higher.",
+      make("div", { class: "play-controls" }, n.row, factor.row, score.row),
+      make("table", { class: "play-bars play-reach" }, make("caption", {}, "Of red, which was 1 when it was read"),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Way"), make("th", { scope: "col" }, "Arrives"))), body));
+    const short = (value) => {
+      if (value >= 0.001 && value < 1000) return fixed(value, value < 0.01 ? 4 : 2);
+      const power = Math.floor(Math.log10(value));
+      return `${fixed(value / 10 ** power, 1)} × 10${[...String(power)].map((c) => (c === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[c])).join("")}`;
+    };
+    const update = () => {
+      const words = +n.input.value, found = arrives(words, +factor.input.value, +score.input.value);
+      n.output.textContent = words;
+      factor.output.textContent = fixed(+factor.input.value);
+      score.output.textContent = fixed(+score.input.value, 1);
+      body.replaceChildren(...Object.entries(found).map(([way, value]) => make("tr", {}, make("th", { scope: "row" }, way),
+        make("td", {}, make("span", { class: `play-bar play-weight${value > 1.005 ? " play-burst" : ""}`, style: `--value:${Math.min(1, value)}` }), make("span", { class: "play-number" }, short(value))))));
+      say(`Sentences of ${words} words put ${words + 1} moves between red and rouge. The chain ${found.chain > 1.005 ? "blows red up to" : "brings"} ${short(found.chain)}, attention ${short(found.attention)}.`);
+    };
+    update();
+  };
+
   // -- chapter 2: merges, one after the other ------------------------------------------------------------------------
 
   const merges = (root) => {
@@ -238,6 +270,84 @@
     update();
   };
 
+  // -- chapter 7: layer normalisation --------------------------------------------------------------------------------
+
+  /** Mean 0 and variance 1, the variance divided by the number of values; ε as in the module. */
+  const normalise = (values) => {
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    return values.map((value) => (value - mean) / Math.sqrt(spread(values) ** 2 + 1e-5));
+  };
+
+  const norm = (root) => {
+    const most = 20, start = [9, 3, 3, 1];
+    const sides = start.map((value, i) => slider(`number ${i + 1}`, { min: -most, max: most, step: 0.5, value }, () => update()));
+    const now = () => sides.map((side) => +side.input.value);
+    const buttons = Object.entries({
+      "Double all": (value) => 2 * value, "Add 2 to all": (value) => value + 2, "Make all equal": () => now()[0], "Start again": (_, i) => start[i],
+    }).map(([text, change]) => ({ change, button: make("button", { type: "button", class: "play-button", onclick: () => {
+      now().map(change).forEach((value, i) => { sides[i].input.value = value; });
+      update();
+    } }, text) }));
+    const body = make("tbody");
+    const table = make("table", { class: "play-bars" },
+      make("caption", {}, "The four numbers of one position, and what layer normalisation makes of them"),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "No."), make("th", { scope: "col" }, "x"), make("th", { scope: "col" }, "Normalised"))),
+      body);
+    const say = frame(root, "What comes through",
+      "Move one number: all four results move. Then double all of them, or add 2: nothing moves.",
+      make("div", { class: "play-controls" }, ...sides.map((side) => side.row)),
+      make("div", { class: "play-controls" }, ...buttons.map(({ button }) => button)),
+      table);
+    const bar = (value) => make("span", { class: `play-bar play-${value < 0 ? "less" : "more"}`, style: `--value:${value}` });
+    const update = () => {
+      const x = now(), result = normalise(x);
+      for (const { button, change } of buttons) button.disabled = x.map(change).some((value) => Math.abs(value) > most);
+      sides.forEach((side, i) => { side.output.textContent = fixed(x[i], 1); });
+      body.replaceChildren(...x.map((value, i) => make("tr", {}, make("th", { scope: "row" }, String(i + 1)),
+        ...[[value, most], [result[i], 2]].map(([shown, reach]) => make("td", {}, bar(shown / reach), make("span", { class: "play-number" }, fixed(shown)))))));
+      const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
+      say(`The mean of x is ${fixed(mean)} and its standard deviation ${fixed(spread(x))}.`
+        + (spread(x) ? "" : " All numbers are equal, so only zeros are left: what they were has gone."));
+    };
+    update();
+  };
+
+  // -- chapter 4: a query and a key that turn with their places --------------------------------------------------------
+
+  const rotated = { speed: 0.4, query: Math.PI / 6, key: Math.PI / 1.8 }; // radians; both hands have length 1
+  const rotaryScore = (p, s) => Math.cos(rotated.query - rotated.key + rotated.speed * (p - s));
+
+  const rotary = (root) => {
+    const most = 20;
+    const place = (label, value) => slider(label, { min: 0, max: most, step: 1, value }, () => update());
+    const [p, s] = [place("Query at p", 3), place("Key at s", 1)];
+    const hands = ["asks", "answers"].map((kind) => [svg("line", { class: `play-hand play-${kind}`, x1: 0, y1: 0 }), svg("circle", { class: `play-${kind}`, r: 0.08 })]);
+    const face = svg("svg", { class: "play-clock play-turning", viewBox: "-1.2 -1.2 2.4 2.4", "aria-hidden": "true" }, svg("circle", { r: 1 }), ...hands.flat());
+    const both = make("button", { type: "button", class: "play-button", onclick: () => {
+      const step = Math.max(+p.input.value, +s.input.value) < most ? 1 : -Math.min(+p.input.value, +s.input.value);
+      for (const { input } of [p, s]) input.value = +input.value + step;
+      update();
+    } }, "Move both one place on");
+    const say = frame(root, "Turn a query and a key",
+      "Move both one place on, as often as you like, and watch the score. Then move one of them alone.",
+      make("div", { class: "play-row" }, face, make("div", { class: "play-plot" },
+        make("div", { class: "play-controls" }, p.row, s.row, both),
+        make("p", { class: "play-legend", "aria-hidden": "true" }, make("span", { class: "play-cosine" }, "query"), make("span", { class: "play-sine" }, "key")))));
+    const update = () => {
+      const places = [+p.input.value, +s.input.value];
+      [p, s].forEach((side, i) => { side.output.textContent = places[i]; });
+      hands.forEach(([line, tip], i) => {
+        const angle = [rotated.query, rotated.key][i] + rotated.speed * places[i];
+        const [x, y] = [Math.sin(angle), -Math.cos(angle)]; // from twelve o'clock, clockwise
+        for (const [element, name] of [[line, "x2"], [tip, "cx"]]) element.setAttribute(name, x);
+        for (const [element, name] of [[line, "y2"], [tip, "cy"]]) element.setAttribute(name, y);
+      });
+      const distance = fixed(places[0] - places[1], 0);
+      say(`Places ${places[0]} and ${places[1]}, distance ${distance}: the score is ${fixed(rotaryScore(...places))}, as for any two places at the distance ${distance}.`);
+    };
+    update();
+  };
+
   // -- chapter 9: a mask painted by hand -----------------------------------------------------------------------------
 
   const words = ["le", "vélo", "rouge", "dort", ".", "<pad>"];
@@ -316,8 +426,55 @@
     ].join(" ").trim();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores };
-  const figures = { merges, query, scale, clock, paint };
+  // -- the first page: a sentence crosses into French ----------------------------------------------------------------
+
+  /** Plays a recorded translation: each French word is written, and lines show where it looked. */
+  const hero = (root) => {
+    const { source, target, weights } = JSON.parse(root.dataset.trace);
+    const row = 27, width = 320, left = 96, right = 214, height = row * Math.max(source.length, target.length) + 6;
+    const still = matchMedia("(prefers-reduced-motion: reduce)");
+    const at = (index) => row * index + row / 2 + 3;
+    const words = (side, names, x, anchor) => names.map((name, n) => svg("text", { class: `hero-${side}`, x, y: at(n), "text-anchor": anchor, "dominant-baseline": "central" }, name));
+    const english = words("source", source, left - 8, "end"), french = words("target", target, right + 8, "start");
+    const lines = weights.map((looked, t) => svg("g", { class: "hero-lines" }, ...looked.flatMap((weight, s) => (weight < 0.05 ? [] : [svg("path", {
+      d: `M${left},${at(s)} C${left + 60},${at(s)} ${right - 60},${at(t)} ${right},${at(t)}`, style: `--weight:${weight}` })]))));
+    const picture = svg("svg", { class: "hero-picture", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...lines, ...english, ...french);
+    const button = make("button", { type: "button", class: "play-button", onclick: () => play() }, "Play again");
+    const field = make("input", { type: "text", class: "hero-field", placeholder: "Type an English sentence", "aria-label": "Your own sentence, in English", maxlength: 200 });
+    const form = make("form", { class: "hero-form", onsubmit: (event) => {
+      event.preventDefault();
+      if (field.value.trim()) location.href = `playground.html#${new URLSearchParams({ s: field.value.trim() })}`;
+    } }, field, make("button", { type: "submit", class: "play-button" }, "Translate"));
+    const caption = root.querySelector("p");
+    root.replaceChildren(picture, make("div", { class: "hero-controls" }, form, button), ...(caption ? [caption] : []));
+    let timer;
+    const show = (now) => { // the word that is being written; after the last one, all of them
+      const whole = now >= target.length;
+      french.forEach((word, t) => word.classList.toggle("hero-hidden", !whole && t > now));
+      lines.forEach((group, t) => { group.classList.toggle("hero-now", t === now); group.classList.toggle("hero-hidden", !whole && t > now); });
+      english.forEach((word, s) => word.classList.toggle("hero-seen", !whole && weights[now][s] >= 0.2));
+    };
+    const play = () => {
+      clearTimeout(timer);
+      if (still.matches) { show(target.length); return; }
+      let now = -1;
+      const step = () => {
+        now += 1;
+        show(now);
+        if (now < target.length) timer = setTimeout(step, now ? 520 : 900);
+      };
+      french.forEach((word) => word.classList.add("hero-hidden"));
+      lines.forEach((group) => group.classList.add("hero-hidden"));
+      step();
+    };
+    // point at a word to see its lines alone
+    const light = (t) => { clearTimeout(timer); show(target.length); lines.forEach((group, n) => group.classList.toggle("hero-now", n === t)); root.classList.toggle("hero-one", t >= 0); };
+    french.forEach((word, t) => { word.addEventListener("pointerenter", () => light(t)); word.addEventListener("pointerleave", () => light(-1)); });
+    play();
+  };
+
+  window.bookFigures = { softmax, draw, encode, scores, arrives, normalise, rotaryScore };
+  const figures = { hero, reach, merges, query, scale, clock, paint, norm, rotary };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -3,6 +3,8 @@
 A chapter says in the metadata of its notebook which modules of `scratch` it teaches::
 
     "press": {"teaches": ["corpus", "splits", "datasets"]}
+
+A page without a number says in the same way which programs it reads that lie directly under code/.
 """
 
 import contextlib
@@ -54,7 +56,7 @@ class Chapter:
 
     @cached_property
     def teaches(self) -> tuple[str, ...]:
-        """Dotted names of the modules that it teaches; PressError if its metadata name none."""
+        """Dotted names of the modules that it quotes; PressError if its metadata name none."""
         said = self.notebook.metadata.get("press", {})
         names = said.get("teaches", []) if isinstance(said, dict) else None
         if not isinstance(names, list) or not all(
@@ -64,7 +66,7 @@ class Chapter:
                 f'{self.name}: metadata "press" must read {{"teaches": ["module", …]}}, '
                 f"got {json.dumps(said)}"
             )
-        return tuple(f"scratch.{name}" for name in names)
+        return tuple(f"scratch.{name}" if self.numbered else name for name in names)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Book:
 
     def taught(self) -> dict[str, str]:
         """Dotted name of each taught module -> stem of its chapter, in the order of the book."""
-        return {module: chapter.stem for chapter in self.chapters for module in chapter.teaches}
+        numbered = [chapter for chapter in self.chapters if chapter.numbered]
+        return {module: chapter.stem for chapter in numbered for module in chapter.teaches}
 
     def module_path(self, module: str) -> Path:
         return self.code.joinpath(*module.split(".")).with_suffix(".py")

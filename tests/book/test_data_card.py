@@ -9,6 +9,7 @@ import pytest
 
 from scratch.datasets import read_tsv, tatoeba
 from scratch.plumbing.data import fetch
+from scratch.plumbing.data.corpora import PAIRS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "book/data_card.md").read_text(encoding="utf-8")
@@ -68,7 +69,7 @@ def test_sizes_and_what_was_dropped_are_those_of_the_files() -> None:
     if missing:
         pytest.skip(f"{', '.join(missing)} not in {fetch.cache_folder()}: nothing to measure")
     sizes = {name: (fetch.cache_folder() / name).stat().st_size for name in fetch.CHECKSUMS}
-    six = sum(size for name, size in sizes.items() if name.startswith("multi30k/"))
+    six = sum(sizes[name] for name in PAIRS["en-fr"].files if name.startswith("multi30k/"))
     assert f"six files, {six / 1e6:.2f} MB" in section(SECTIONS["multi30k"])
     text = section(SECTIONS["tatoeba"])
     assert f"one file, {sizes['tatoeba/fra.txt'] / 1e6:.2f} MB" in text

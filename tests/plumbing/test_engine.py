@@ -32,7 +32,7 @@ SHARED = Recipe(
     vocab_size=300,
     training=TrainingConfig(steps=9, max_tokens=90, warmup_steps=5, accumulate=2, seed=3),
     model={**SIZES, "max_len": 64, "norm": "pre"},
-    extras=Extras(Dropout(0.2), bpe_dropout=0.1, average=2),
+    extras=Extras(Dropout(0.2), noise=True),
 )
 
 

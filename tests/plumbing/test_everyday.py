@@ -1,14 +1,16 @@
 """The forty everyday sentences: as many as promised, readable, and in no training text."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from reference import refuses
-from scratch.datasets import multi30k
+from scratch.datasets import multi30k, read_tsv
 from scratch.plumbing.data import corpora, fetch
 from scratch.plumbing.data.everyday import everyday_sentences, first_inputs, read_everyday
+from scratch.plumbing.training.noise import NAMES
 from scratch.splits import sentence_key
 from scratch.tokens import byte_pair_backend
 
@@ -72,12 +74,6 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
 # -- the mixed corpus
 
 
-def test_sources_are_left_out_however_they_are_written() -> None:
-    pairs = [("I see.", "Je vois."), ("I  SEE !", "Vu."), ("I see it.", "Je le vois.")]
-    assert corpora.without_sources(pairs, ["i see"]) == [pairs[2]]
-    assert corpora.without_sources(pairs, []) == pairs
-
-
 @pytest.fixture(scope="module")
 def mixed() -> list[tuple[str, str]]:
     missing = [name for name in fetch.CHECKSUMS if not fetch.is_cached(name)]
@@ -89,13 +85,19 @@ def mixed() -> list[tuple[str, str]]:
 def test_the_mixed_corpus_shares_no_sentence_with_what_judges_it(
     mixed: list[tuple[str, str]],
 ) -> None:
-    assert len(mixed) == 101_348
+    assert len(mixed) == 267_123
     english, french = ({sentence_key(text) for text in side} for side in zip(*mixed, strict=True))
     held = corpora.held_out_pairs()
     assert len(held) == 1_014 + 1_000 + 1_643 + 1_502
     assert not english & {sentence_key(source) for source, _ in held}
     assert not french & {sentence_key(target) for _, target in held}
     assert not english & {sentence_key(s.english) for s in everyday_sentences()}
+    closed, unseen = (
+        {sentence_key(s.english) for s in first_inputs() if s.phenomenon == kind}
+        for kind in ("closed", "unseen")
+    )
+    assert not english & unseen
+    assert closed <= english
 
 
 def test_no_text_is_lost_but_what_is_held_out(mixed: list[tuple[str, str]]) -> None:
@@ -103,11 +105,21 @@ def test_no_text_is_lost_but_what_is_held_out(mixed: list[tuple[str, str]]) -> N
     assert clean("Va\u202f!") == clean("Va !") == " Va !"  # narrow spaces become spaces
     kept = set(mixed)
     assert sum(pair in kept for pair in multi30k("train")) == 28_996
+    captions = set(multi30k("train")) & kept
+    times = {count for pair, count in Counter(mixed).items() if pair in captions}
+    assert times == {3, 6}  # a few captions stand twice in the corpus
 
 
-def test_the_last_stage_reads_every_caption_twice(mixed: list[tuple[str, str]]) -> None:
-    again = Counter(corpora.load_pairs("en-fr-captions"))
-    captions = set(multi30k("train"))
-    assert again == Counter(mixed) + Counter(pair for pair in mixed if pair in captions)
-    assert corpora.dev_sets("en-fr-captions") == corpora.dev_sets("en-fr")
-    assert corpora.checksums_of("en-fr-captions") == corpora.checksums_of("en-fr")
+def test_what_people_say_first_is_whole_and_said_once() -> None:
+    pairs = read_tsv(corpora.HERE.with_name("first_contact.tsv"))
+    assert len(pairs) >= 200
+    assert len({english for english, _ in pairs}) == len(pairs)
+    for english, french in pairs:
+        assert re.findall(r"\{.\}", english) == re.findall(r"\{.\}", french)
+
+
+def test_no_name_of_the_unseen_first_inputs_is_exchanged_for_another() -> None:
+    unseen = " ".join(s.english for s in first_inputs() if s.phenomenon == "unseen")
+    names = set(NAMES.read_text(encoding="utf-8").split())
+    assert not names & set(re.findall(r"\w+", unseen)) - {"the", "a", "in", "for", "are", "of"}
+    assert len(names) > 350

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -217,15 +218,14 @@ def test_the_cache_has_a_place_of_its_own(monkeypatch: pytest.MonkeyPatch, cache
     assert "tested-transformer" in str(fetch.cache_folder())
 
 
-def test_every_checksum_is_one_and_every_caption_file_comes_in_two_languages() -> None:
+def test_every_checksum_is_one_and_every_caption_file_comes_in_three_languages() -> None:
     for name, checksum in fetch.CHECKSUMS.items():
         assert len(checksum) == 64
         assert int(checksum, 16) >= 0
         if not name.startswith("multi30k/"):
             continue
-        other = name.replace(".en.", ".fr.") if ".en." in name else name.replace(".fr.", ".en.")
-        assert other != name
-        assert other in fetch.CHECKSUMS
+        for language in ("en", "fr", "de"):
+            assert re.sub(r"\.(en|fr|de)\.", f".{language}.", name) in fetch.CHECKSUMS
     assert len(set(fetch.CHECKSUMS.values())) == len(fetch.CHECKSUMS)
 
 

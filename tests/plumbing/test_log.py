@@ -77,7 +77,7 @@ def test_a_log_goes_on_where_the_checkpoint_stood(tmp_path: Path) -> None:
     log.write_text('{"recipe": "x"}\n')
     steps = [{"step": n, "loss": 1.0} for n in range(1, 6)]
     with log.open("a") as file:
-        end = {"step": 3, "averaged": 2, "dev_bleu": {}}  # it was ended, and its model not saved
+        end = {"step": 3, "ended": True, "dev_bleu": {}}  # it was ended, and its model not saved
         file.writelines(json.dumps(line) + "\n" for line in [*steps[:3], end, *steps[3:]])
         file.write('{"step": 6, "lo')
     resume_log(log, {"recipe": "y"}, 3, {"threads": 2})

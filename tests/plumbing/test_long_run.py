@@ -1,4 +1,4 @@
-"""Long runs: watched and averaged; killed at any instant, they end the same."""
+"""Long runs: watched; killed at any instant, they end the same."""
 
 import itertools
 import json
@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from reference import refuses
 from scratch.plumbing.data.corpora import checksums_of, dev_sets, load_pairs
 from scratch.plumbing.fast.step import Dropout
-from scratch.plumbing.models.ship import average_snapshots, save_snapshot
 from scratch.plumbing.models.storage import load_pretrained
 from scratch.plumbing.training import run as trainer
 from scratch.plumbing.training import stream
@@ -48,7 +47,7 @@ LONG = Recipe(
         "max_len": 64,
         "norm": "pre",
     },
-    extras=Extras(Dropout(0.3, 0.1, 0.1), bpe_dropout=0.1, average=3),
+    extras=Extras(Dropout(0.3, 0.1, 0.1), noise=True),
 )
 FILES = ("config.json", "curve.svg", "log.jsonl", "model.safetensors", "tokenizer.json")
 DEV = {"a": [("I see him.", ["Je le vois.", "Je le vois !"]), ("He ate.", ["Il a mangé."])]}
@@ -84,15 +83,11 @@ def assert_same_run(left: Path, right: Path) -> None:
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert without_times(left) == without_times(right)
-    epochs = max(
-        line["epoch"] for line in without_times(left) if "dev_bleu" in line and "epoch" in line
-    )
-    snapshots = [f"epoch-{n:04d}.safetensors" for n in range(epochs - 2, epochs + 1)]
     for folder in (left, right):  # and no unfinished or temporary file
-        assert {p.name for p in folder.iterdir()} == {*FILES, *snapshots}
+        assert {p.name for p in folder.iterdir()} == set(FILES)
 
 
-def test_a_long_run_leaves_a_model_its_snapshots_and_every_loss(uninterrupted: Path) -> None:
+def test_a_long_run_leaves_a_model_and_every_loss(uninterrupted: Path) -> None:
     header, *entries = read_log(uninterrupted / "log.jsonl")
     steps = [e["step"] for e in entries if "loss" in e]
     assert steps == list(range(1, STEPS + 1))
@@ -100,7 +95,7 @@ def test_a_long_run_leaves_a_model_its_snapshots_and_every_loss(uninterrupted: P
     assert [e["epoch"] for e in looks] == list(range(1, len(looks) + 1))
     assert len(looks) >= 3
     assert all(e["dev_loss"]["a"] > 0 <= e["dev_bleu"]["a"] for e in looks)
-    assert header["extras"]["average"] == 3
+    assert header["extras"]["noise"] is True
     # what the run dropped, in the log and in the configuration of its model alike
     places = {"residual": 0.3, "attention": 0.1, "hidden": 0.1}
     config = json.loads((uninterrupted / "config.json").read_text())
@@ -109,15 +104,8 @@ def test_a_long_run_leaves_a_model_its_snapshots_and_every_loss(uninterrupted: P
     assert header["processes"] == 1
     assert header["computed_on"]["device"] == "cpu"
     assert len(header["vocabulary"]) == 64
-    snapshots = sorted(uninterrupted.glob("epoch-*.safetensors"))
-    assert len(snapshots) == 3
-    weights = [load_file(path) for path in snapshots]
-    final, _ = load_pretrained(uninterrupted)
-    for name, p in final.named_parameters():
-        mean = torch.stack([w[name].double() for w in weights]).mean(dim=0).float()
-        assert torch.equal(p, mean)
     found = Watch(DEV, 0).measure(*load_pretrained(uninterrupted))
-    assert at_the_end == entries[-1] == {"step": STEPS, "averaged": 3} | found
+    assert at_the_end == entries[-1] == {"step": STEPS, "ended": True} | found
 
 
 class Stopped(Exception):
@@ -383,35 +371,11 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(
 
 def test_machines_that_are_not_there_are_refused() -> None:
     refuses(lambda: Machine(device="tpu"), "device is 'tpu'")
-    refuses(lambda: Machine(bf16=True), "bf16 is True", "'cpu'")
     if not torch.cuda.is_available():
         refuses(lambda: Machine(device="cuda"), "device is 'cuda'", "no GPU")
 
 
-# -- averaging and watching
-
-
-def test_the_last_snapshots_are_averaged(tmp_path: Path) -> None:
-    for epoch in range(1, 5):
-        save_snapshot(tmp_path, model(seed=epoch), epoch, keep=3)
-    assert len(list(tmp_path.iterdir())) == 3
-    found, expected = model(seed=9), [dict(model(seed=e).named_parameters()) for e in (3, 4)]
-    assert average_snapshots(tmp_path, found, 4, 2) == 2
-    for name, p in found.named_parameters():
-        assert torch.allclose(p, (expected[0][name] + expected[1][name]) / 2, atol=1e-7)
-    save_snapshot(tmp_path, model(seed=8), 9, keep=1)  # of another run: it changes nothing
-    assert average_snapshots(tmp_path, found, 4, 3) == 3
-    untouched = [p.clone() for p in found.parameters()]
-    for epochs, n in ((0, 2), (1, 2), (4, 1)):  # the last weights are as good
-        assert average_snapshots(tmp_path, found, epochs, n) == 0
-    refuses(lambda: average_snapshots(tmp_path, found, 3, 3), "epoch-0001.safetensors")
-    refuses(lambda: average_snapshots(tmp_path, found, 5, 2), "epoch-0005.safetensors")
-    (tmp_path / "epoch-0003.safetensors").write_bytes(b"short")
-    refuses(lambda: average_snapshots(tmp_path, found, 4, 2), "epoch-0003.safetensors")
-    save_snapshot(tmp_path, model(seed=1, d_ff=32), 3, keep=3)
-    refuses(lambda: average_snapshots(tmp_path, found, 4, 2), "epoch-0003.safetensors", "tensors")
-    refuses(lambda: average_snapshots(tmp_path, found, 4, 0), "n is 0")
-    assert all(torch.equal(a, b) for a, b in zip(untouched, found.parameters(), strict=True))
+# -- watching
 
 
 def test_a_run_is_drawn(uninterrupted: Path, tmp_path: Path) -> None:
@@ -424,7 +388,7 @@ def test_a_run_is_drawn(uninterrupted: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     whole = (uninterrupted / "log.jsonl").read_text()
     *lines, last = whole.splitlines(keepends=True)
-    assert "averaged" in last  # the averaged weights are no point of the curve
+    assert "ended" in last  # what the whole run scores is no point of the curve
     log.write_text("".join(lines))
     save_curve(log, tmp_path / "a.png")
     log.write_text(whole)
@@ -433,10 +397,10 @@ def test_a_run_is_drawn(uninterrupted: Path, tmp_path: Path) -> None:
 
 
 def test_the_translator_is_as_small_as_it_must_be() -> None:
-    recipe = RECIPES["en-fr-1"]
+    recipe = RECIPES["en-fr"]
     with torch.device("meta"):
         config = recipe.config(recipe.vocab_size)
-        assert count_parameters(Transformer(config)) <= 12_000_000
+        assert count_parameters(Transformer(config)) <= 10_000_000
 
 
 def test_bleu_counts_every_reference() -> None:
@@ -478,7 +442,7 @@ def test_patience_counts_epochs_without_a_better_score(monkeypatch: pytest.Monke
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no epoch be better than the first: the run ends with the second."""
     monkeypatch.setattr("scratch.plumbing.training.watch._greedy_bleu", lambda *_: 0.0)
-    monkeypatch.setitem(RECIPES, "long", replace(LONG, extras=Extras(patience=1, average=2)))
+    monkeypatch.setitem(RECIPES, "long", replace(LONG, extras=Extras(patience=1)))
 
 
 @pytest.mark.usefixtures("patient")
@@ -488,7 +452,7 @@ def test_a_run_that_sees_no_progress_ends(tmp_path: Path) -> None:
     assert run.watch.epochs == 2
     assert (tmp_path / "model.safetensors").exists()
     last = read_log(tmp_path / "log.jsonl")[-1]
-    assert (last["step"], last["averaged"]) == (run.step, 2)
+    assert (last["step"], last["ended"]) == (run.step, True)
 
 
 @pytest.mark.usefixtures("patient")
@@ -554,11 +518,11 @@ def test_the_clock_of_a_run_starts_with_its_first_batch(
 
         monkeypatch.setattr(owner, name, call)
 
-    spy(stream, "encode_epoch")
+    spy(stream, "encode_pairs")
     spy(Journal, "start")
     spy(Journal, "write")
     start_run("long", tmp_path, steps=2, accumulate=1)
-    assert events == ["encode_epoch", "start", "write", "write"]
+    assert events == ["encode_pairs", "start", "write", "write"]
 
 
 def test_the_model_is_there_before_its_curve_is_drawn(

@@ -343,7 +343,7 @@ def test_a_run_that_died_before_its_first_step_can_be_resumed(
 
 
 def test_bad_recipes_and_folders_are_named(tmp_path: Path) -> None:
-    refuses(lambda: start_run("grammer", tmp_path), "recipe is 'grammer'", "'grammar'", "'en-fr-1'")
+    refuses(lambda: start_run("grammer", tmp_path), "recipe is 'grammer'", "'grammar'", "'en-fr'")
     (tmp_path / "file").write_text("")
     refuses(lambda: start_run("tiny", tmp_path / "file"), "file is a file", "folder")
 

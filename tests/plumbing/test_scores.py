@@ -13,7 +13,7 @@ from scratch.plumbing.scoring.scores import (
     PUBLISHED,
     corpus_bleu,
     published_form,
-    score_everyday,
+    score_phrases,
     score_texts,
 )
 
@@ -112,13 +112,31 @@ def test_what_cannot_be_scored_is_refused() -> None:
 
 def test_a_wrong_everyday_answer_is_caught() -> None:
     right = [sentence.accepted[-1] for sentence in everyday_sentences()]
-    assert score_everyday(right) == []
+    assert score_phrases(everyday_sentences(), right) == []
     shouted = [text.upper().rstrip(" .?!") for text in right]
-    assert score_everyday(shouted) == []
+    assert score_phrases(everyday_sentences(), shouted) == []
     answers = list(right)
     answers[0], answers[39] = "Où est la guerre ?", ""
     english = [sentence.english for sentence in everyday_sentences()]
-    assert score_everyday(answers) == [(english[0], "Où est la guerre ?"), (english[39], "")]
+    assert score_phrases(everyday_sentences(), answers) == [
+        (english[0], "Où est la guerre ?"),
+        (english[39], ""),
+    ]
     # an answer that is right for another sentence is wrong for this one
-    assert len(score_everyday([right[-1], *right[:-1]])) == 40
-    refuses(lambda: score_everyday(right[:-1]), "found has 39 lines", "40")
+    assert len(score_phrases(everyday_sentences(), [right[-1], *right[:-1]])) == 40
+    refuses(lambda: score_phrases(everyday_sentences(), right[:-1]), "found has 39 lines", "40")
+
+
+def test_an_interval_holds_the_score_of_most_samples() -> None:
+    found = [f"the cat sat on mat {n}" for n in range(60)]
+    references = [[text if n % 3 else f"a dog ran over mat {n}"] for n, text in enumerate(found)]
+    plain, drawn = (score_texts(found, references, samples=n)["BLEU"] for n in (0, 300))
+    assert plain.interval == 0 and plain.value == drawn.value
+    assert 3 < drawn.interval < 20
+    assert "bs:300" in drawn.signature and "bs:" not in plain.signature
+    assert drawn.to_dict()["interval"] == round(drawn.interval, 2)
+    again = score_texts(found, references, samples=300)["BLEU"]
+    assert again.interval == drawn.interval
+    wider = score_texts(found[:15], references[:15], samples=300)["BLEU"]
+    assert wider.interval > drawn.interval
+    assert score_texts(found[:1], references[:1], samples=300)["BLEU"].interval == 0

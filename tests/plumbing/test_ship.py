@@ -1,9 +1,8 @@
-"""Shipping: a chain of finished runs becomes a small model with its logs and a card."""
+"""Shipping: a finished run becomes a small model with its log and a card."""
 
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,18 @@ import torch
 
 from reference import refuses
 from scratch.plumbing import cli
+from scratch.plumbing.data import corpora
 from scratch.plumbing.data.everyday import EverydaySentence
 from scratch.plumbing.fast.step import Dropout
 from scratch.plumbing.files import read_log
 from scratch.plumbing.models import storage as checkpoint
-from scratch.plumbing.models.card import CARD, _stage, card_text, seconds_of
-from scratch.plumbing.models.ship import read_stages, ship, shorten_log
+from scratch.plumbing.models.card import CARD, card_text, seconds_of
+from scratch.plumbing.models.ship import ship, shorten_log
 from scratch.plumbing.models.storage import dequantize_rows, load_pretrained, quantize_rows
 from scratch.plumbing.scoring import evaluation
 from scratch.plumbing.training import recipes
 from scratch.plumbing.training import run as trainer
-from scratch.plumbing.training.chain import misfit, start_chain
-from scratch.plumbing.training.recipes import CHAINS, RECIPES, Extras
+from scratch.plumbing.training.recipes import RECIPES, Extras
 from scratch.training import TrainingConfig
 from small import PAIRS
 
@@ -35,23 +34,20 @@ FIRST = recipes.Recipe(
     training=TrainingConfig(steps=26, max_tokens=80, warmup_steps=2, seed=3),
     model={"d_model": 16, "n_heads": 2, "d_ff": 24, "n_encoder_layers": 1, "n_decoder_layers": 1,
            "max_len": 64, "norm": "pre"},
-    extras=Extras(Dropout(0.1, hidden=0.25), bpe_dropout=0.1),
+    extras=Extras(Dropout(0.1, hidden=0.25), noise=True),
 )  # fmt: skip
-SECOND = replace(FIRST, training=replace(FIRST.training, steps=5, seed=4))
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two stages, trained, in one folder."""
-    folder = tmp_path_factory.mktemp("runs")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, "one", FIRST)
-        patch.setitem(RECIPES, "two", SECOND)
-        patch.setitem(CHAINS, "pair", ("one", "two"))
         patch.setattr(trainer, "load_pairs", lambda corpus: PAIRS)
         dev = {"tatoeba": [(english, [french]) for english, french in PAIRS]}
         patch.setattr(trainer, "dev_sets", lambda corpus: dev)
-        start_chain("pair", folder, command="python -m scratch train pair --out runs")
+        trainer.start_run("one", folder, command="python -m scratch train one --out runs")
     return folder
 
 
@@ -59,18 +55,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in the place of the one that models ship in."""
     monkeypatch.setattr(checkpoint, "PRETRAINED", tmp_path / "pretrained")
-    monkeypatch.setitem(CHAINS, "pair", ("one", "two"))
     return tmp_path / "pretrained"
 
 
-def test_a_chain_of_runs_is_shipped(runs: Path, shelf: Path) -> None:
-    folder, loss = ship([runs / "one", runs / "two"], "en-fr", hardware="an abacus")
+def test_a_run_is_shipped(run: Path, shelf: Path) -> None:
+    folder, loss = ship(run, "en-fr", hardware="an abacus")
     assert folder == shelf / "en-fr"
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "config.json", "tokenizer.json", "model.safetensors", "shipped.json",
-        "log-1.jsonl", "log-2.jsonl",
+        "log.jsonl",
     }  # fmt: skip
-    trained, _ = load_pretrained(runs / "two")
+    trained, _ = load_pretrained(run)
     shipped, _ = load_pretrained("en-fr")
     worst = 0.0
     for a, b in zip(trained.parameters(), shipped.parameters(), strict=True):
@@ -86,67 +81,45 @@ def test_a_chain_of_runs_is_shipped(runs: Path, shelf: Path) -> None:
     assert about["worst"] == pytest.approx(worst, rel=0.01)
     card = (folder / CARD).read_text()
     for part in (
-        "# Model card: en-fr", "an abacus", "int8", "in 2 stages", "Not measured yet",
-        "| 1: `one` | new weights | 26 |", "| 2: `two` | stage 1 | 5 |",
-        "| 0.1, hidden 0.25 | 0.1 | 3 |",
-        "python -m scratch train pair --out runs\n", "evaluate --model en-fr --set all --record",
-        f"{sum(p.numel() for p in trained.parameters()):,} parameters", "8 pairs", "tatoeba ",
+        "# Model card: en-fr", "an abacus", "int8", "Not measured yet",
+        "26 steps of about 80 tokens",
+        "dropout 0.1, hidden 0.25; seed 3", "English as people type it", "float32",
+        "`python -m scratch train one --out runs`", "evaluate --model en-fr --set all --record",
+        f"{sum(p.numel() for p in trained.parameters()):,} parameters", "8 pairs", "| tatoeba ",
     ):  # fmt: skip
         assert part in card
     assert card == card_text(folder)
 
 
-def test_the_mean_of_the_last_stages_can_be_shipped(runs: Path, shelf: Path) -> None:
-    one, two = runs / "one", runs / "two"
-    how: dict[str, Any] = {"average": 2, "stored_as": "float32", "hardware": "a b"}
-    folder, _ = ship([one, two], "en-fr", **how)
-    first, second, shipped = (load_pretrained(m)[0] for m in (one, two, "en-fr"))
-    for a, b, mean in zip(*(m.parameters() for m in (first, second, shipped)), strict=True):
-        assert torch.allclose(mean, (a + b) / 2, rtol=0, atol=1e-6)
-        assert not torch.equal(a, b)
-    card = (folder / CARD).read_text()
-    assert "the mean of those that stages 1 and 2 ended with" in card
-    command = "python -m scratch ship --as en-fr --average 2 --stored-as float32 --hardware 'a b' "
-    assert f"\n{command}--run _build/runs/one _build/runs/two\n" in card
-    for average in (0, 3):
-        refuses(lambda n=average: ship([one, two], "x", average=n), f"--average is {average}")  # type: ignore[misc]
-    ship([one, two], "en-fr", stored_as="float32")
-    assert "the mean of those" not in (folder / CARD).read_text()
-
-
-def test_a_model_can_be_shipped_in_other_ways_and_again(runs: Path, shelf: Path) -> None:
-    folder, loss = ship([runs / "one", runs / "two"], "en-fr", stored_as="float32")
+def test_a_model_can_be_shipped_in_other_ways_and_again(run: Path, shelf: Path) -> None:
+    folder, loss = ship(run, "en-fr", stored_as="float32")
     assert loss.worst == loss.overall == 0.0
     (folder / "scores.json").write_text("{}")
-    ship([runs / "one"], "en-fr", stored_as="float16")
-    assert sorted(p.name for p in folder.glob("log*")) == ["log-1.jsonl"]
+    ship(run, "en-fr", stored_as="float16")
     assert not (folder / "scores.json").exists()  # they were another model's
     assert "float16" in (folder / CARD).read_text()
-    trained, shipped = (load_pretrained(m)[0] for m in (runs / "one", "en-fr"))
+    trained, shipped = (load_pretrained(m)[0] for m in (run, "en-fr"))
     for a, b in zip(trained.parameters(), shipped.parameters(), strict=True):
         assert torch.equal(a.half().float(), b)
 
 
-def test_what_is_no_finished_chain_is_refused(runs: Path, shelf: Path, tmp_path: Path) -> None:
-    one, two = runs / "one", runs / "two"
-    refuses(lambda: ship([two], "x"), "began with", "new weights")
-    refuses(lambda: ship([two, one], "x"), str(two))
-    refuses(lambda: ship([one, one], "x"), "new weights")
-    refuses(lambda: ship([tmp_path], "x"), str(tmp_path), "finished run")
+def test_what_is_no_finished_run_is_refused(run: Path, shelf: Path, tmp_path: Path) -> None:
+    one = run
+    refuses(lambda: ship(tmp_path, "x"), str(tmp_path), "finished run")
     for name in ("", "..", "a/b", "En", "-a", "a b"):
-        refuses(lambda n=name: ship([one], n), "--as is")  # type: ignore[misc]
-    refuses(lambda: ship([one], "x", stored_as="int4"), "--stored-as is 'int4'")
+        refuses(lambda n=name: ship(one, n), "--as is")  # type: ignore[misc]
+    refuses(lambda: ship(one, "x", stored_as="int4"), "--stored-as is 'int4'")
     half = tmp_path / "half"
     half.mkdir()
     (half / "log.jsonl").write_bytes((one / "log.jsonl").read_bytes())
-    refuses(lambda: ship([half], "x"), "under way")
+    refuses(lambda: ship(half, "x"), "under way")
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (half / name).write_bytes((one / name).read_bytes())
     (half / "checkpoint.safetensors").write_text("")
-    refuses(lambda: ship([half], "x"), "under way")
+    refuses(lambda: ship(half, "x"), "under way")
     (half / "checkpoint.safetensors").unlink()
     (half / "log.jsonl").write_text('{"recipe": "one"}\n')
-    refuses(lambda: ship([half], "x"), "no steps")
+    refuses(lambda: ship(half, "x"), "no steps")
     assert not shelf.exists()
 
 
@@ -179,7 +152,7 @@ def test_a_shortened_log_is_as_long_as_the_whole_one() -> None:
     assert seconds_of(shorten_log(entries)) == seconds_of(entries) == 130 + 3 + 59
 
 
-def test_a_shortened_log_keeps_what_counts(runs: Path) -> None:
+def test_a_shortened_log_keeps_what_counts(run: Path) -> None:
     clock = [float(n) for n in range(1, 108)] + [0.5 * n for n in range(1, 90)]
     entries: list[dict[str, object]] = []
     for step, seconds in enumerate(clock, 1):
@@ -191,57 +164,41 @@ def test_a_shortened_log_keeps_what_counts(runs: Path) -> None:
     steps = [e["step"] for e in short if "loss" in e]
     assert steps == [*range(1, 21), 40, 60, 80, 100, 107, 108, 120, 140, 160, 180, 196]
     assert seconds_of(short) == seconds_of(entries) == 107 + 44.5
-    (stage,) = read_stages([runs / "one"])
-    assert shorten_log(shorten_log(stage.entries)) == shorten_log(stage.entries)
+    _, *entries = read_log(run / "log.jsonl")
+    assert shorten_log(shorten_log(entries)) == shorten_log(entries)
 
 
-def test_the_card_tells_the_score_of_the_averaged_weights(runs: Path, shelf: Path) -> None:
-    log = runs / "one" / "log.jsonl"
-    *lines, last = log.read_text().splitlines()
-    assert "averaged" in json.loads(last)
-    told = json.dumps(json.loads(last) | {"dev_bleu": {"tatoeba": 76.54}})
-    log.write_text("\n".join([*lines, told]) + "\n")
-    try:
-        folder, _ = ship([runs / "one"], "en-fr")
-    finally:
-        log.write_text("\n".join([*lines, last]) + "\n")
-    assert "| tatoeba 76.5 |" in (folder / CARD).read_text()
-
-
-def test_the_card_says_on_what_a_run_went_on(runs: Path) -> None:
-    header, *entries = read_log(runs / "one" / "log.jsonl")
+def test_the_card_says_on_what_a_run_went_on(run: Path, shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "one")
+    header, *entries = read_log(run / "log.jsonl")
     resumed = [{"step": 3, "resumed": {"processes": n, "threads": 2}} for n in (1, 4, 4)]
-    row = _stage(1, "one", [header | {"processes": 2, "threads": 1}, *resumed, *entries])
-    assert "| 2 × 1, then 1 × 2, then 4 × 2 |" in row
-
-
-def test_the_card_has_the_commands_as_they_were_typed(runs: Path, shelf: Path) -> None:
-    folder, _ = ship([runs / "one", runs / "two"], "en-fr")
+    lines = [header | {"processes": 2, "threads": 1}, *resumed, *entries]
+    (tmp_path / "one/log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder, _ = ship(tmp_path / "one", "en-fr")
     card = (folder / CARD).read_text()
-    assert card.count("python -m scratch train") == 2  # of both stages one, and what it offers now
-    assert "\n```\npython -m scratch train pair --out runs\n```\n" in card
+    assert "processes × threads: 2 × 1, then processes × threads: 1 × 2, then" in card
 
 
 DAMAGED: list[dict[str, Any]] = [
     {"training": 5}, {"training": {}}, {"extras": None}, {"extras": {"dropout": []}},
-    {"examples": "many"}, {"data": 5}, {"changes": 5}, {"changes": {"begin_with": 5}},
+    {"examples": "many"}, {"data": 5},
     {"processes": None}, {"parameters": []}, {"command": None},
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_log_is_refused_before_anything_is_written(
-    wrong: dict[str, Any], runs: Path, shelf: Path, tmp_path: Path
+    wrong: dict[str, Any], run: Path, shelf: Path, tmp_path: Path
 ) -> None:
-    header, *entries = read_log(runs / "one" / "log.jsonl")
-    shutil.copytree(runs / "one", tmp_path / "one")
-    ship([runs / "one"], "en-fr")
+    header, *entries = read_log(run / "log.jsonl")
+    shutil.copytree(run, tmp_path / "one")
+    ship(run, "en-fr")
     before = {p: p.read_bytes() for p in shelf.rglob("*") if p.is_file()}
     damaged = [{k: v for k, v in (header | wrong).items() if v is not None}, *entries]
     log = tmp_path / "one" / "log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in damaged))
-    refuses(lambda: ship([tmp_path / "one"], "en-fr"))
-    refuses(lambda: ship([tmp_path / "one"], "new"))
+    refuses(lambda: ship(tmp_path / "one", "en-fr"))
+    refuses(lambda: ship(tmp_path / "one", "new"))
     assert {p: p.read_bytes() for p in shelf.rglob("*") if p.is_file()} == before
 
 
@@ -250,55 +207,24 @@ def test_a_damaged_log_is_refused_before_anything_is_written(
              '{"step": 1, "dev_bleu": 5}', '{"step": 1, "dev_bleu": {"a": "b"}}'], ids=range(7)
 )  # fmt: skip
 def test_a_damaged_line_of_a_log_is_refused(
-    line: str, runs: Path, shelf: Path, tmp_path: Path
+    line: str, run: Path, shelf: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(runs / "one", tmp_path / "one")
+    shutil.copytree(run, tmp_path / "one")
     with (tmp_path / "one" / "log.jsonl").open("a") as log:
         log.write(line + "\n")
-    refuses(lambda: ship([tmp_path / "one"], "en-fr"))
+    refuses(lambda: ship(tmp_path / "one", "en-fr"))
     assert not shelf.exists()
 
 
-def test_a_header_fits_its_recipe_or_says_where_not(runs: Path, monkeypatch: Any) -> None:
-    monkeypatch.setitem(RECIPES, "one", FIRST)
-    header = read_log(runs / "one" / "log.jsonl")[0]
-    assert misfit(header, "one") == ""
-    for part, changed, said in (
-        ("training", {"peak_rate": 0.5}, "peak_rate 0.5 and not 0.001"),
-        ("model", {"d_ff": 25}, "d_ff 25 and not 24"),
-        ("extras", {"average": 4}, "average 4 and not 1"),
-        (
-            "extras",
-            {"dropout": {"residual": 0.2}},
-            "residual 0.2 and not 0.1, hidden 0.0 and not 0.25",
-        ),
-        ("data", {"tatoeba/fra.txt": "0"}, "corpus 'of other files' and not 'pairs'"),
-        ("changes", {"begin_with": "a/b"}, ""),
-    ):
-        other = header | {part: header[part] | changed}
-        assert misfit(other, "one") == said
-    assert misfit(header, "one", seed=8) == "seed 3 and not 8"
-    assert misfit(header, "two") == "recipe 'one' and not 'two'"
-    assert misfit(header, "one", "a/b") == "begin_with '' and not 'b'"
-
-
-@pytest.mark.parametrize("log", sorted(checkpoint.PRETRAINED.glob("*/log-*.jsonl")), ids=str)
-def test_the_logs_of_shipped_models_fit_the_recipes(log: Path) -> None:
-    header = read_log(log)[0]
-    assert misfit(header, header["recipe"], **header["changes"]) == ""
-
-
 def test_the_command_line_ships_and_records_the_scores(
-    runs: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(evaluation, "multi30k", lambda split: PAIRS)
-    monkeypatch.setattr(evaluation, "tatoeba", lambda split: [*PAIRS, (PAIRS[0][0], "Non.")])
-    for module in (evaluation, "scratch.plumbing.scoring.scores"):
-        name = module if isinstance(module, str) else module.__name__
-        monkeypatch.setattr(f"{name}.everyday_sentences", lambda: [
-            EverydaySentence("x", english, (french,)) for english, french in PAIRS
-        ])  # fmt: skip
-    words = ["ship", "--run", str(runs / "one"), str(runs / "two"), "--as", "en-fr"]
+    monkeypatch.setattr(corpora, "multi30k", lambda split: PAIRS)
+    monkeypatch.setattr(corpora, "tatoeba", lambda split: [*PAIRS, (PAIRS[0][0], "Non.")])
+    monkeypatch.setattr(evaluation, "phrases", lambda name: [
+        EverydaySentence("x", english, (french,)) for english, french in PAIRS
+    ])  # fmt: skip
+    words = ["ship", "--run", str(run), "--as", "en-fr"]
     assert cli.main(words) == 0
     out = capsys.readouterr().out
     assert "next: python -m scratch evaluate --model en-fr --set all --record" in out
@@ -315,7 +241,8 @@ def test_the_command_line_ships_and_records_the_scores(
     for name, found in scores["sets"].items():
         for kind, score in found.get("scores", {}).items():
             signature = score["signature"].replace("|", "\\|")
-            row = f"| {name} | 8 | {kind} | {score['score']:.2f} | `{signature}` |"
+            number = f"{score['score']:.2f} ± {score['interval']:.2f}"
+            row = f"| {name} | 8 | {kind} | {number} | `{signature}` |"
             assert row in card
             assert f"= {score['score']:.2f}" in printed
     assert f"| everyday | 8 | right | {scores['sets']['everyday']['right']} | |" in card

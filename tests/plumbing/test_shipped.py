@@ -14,13 +14,15 @@ from scratch.plumbing.files import read_log
 from scratch.plumbing.models.card import CARD, card_text
 from scratch.plumbing.models.storage import PRETRAINED, configuration, load_pretrained
 from scratch.plumbing.scoring.evaluation import SETS, load_set
-from scratch.plumbing.scoring.scores import PUBLISHED, score_everyday, score_texts
+from scratch.plumbing.scoring.scores import PUBLISHED, score_phrases, score_texts
 from scratch.transformer import count_parameters
 from scratch.translation import Translator
 
 SHIPPED = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
 BY_COMMAND = [name for name in SHIPPED if (PRETRAINED / name / "scores.json").exists()]
-BY_HAND = ["grammar-en-fr"]  # the first one, older than the command; its card has tests of its own
+# older than the command that makes cards today; the first one's card has tests of its own
+BY_HAND = ["grammar-en-fr"]
+OLDER = [name for name in BY_COMMAND if not (PRETRAINED / name / "log.jsonl").exists()]
 
 
 def test_the_list_of_shipped_models_is_known() -> None:
@@ -58,7 +60,7 @@ def test_a_shipped_model_is_whole_and_small(name: str) -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 25e6
     model, tokenizer = load_pretrained(name)
     parameters = count_parameters(model)
-    assert parameters <= 12_000_000
+    assert parameters <= 10_000_000
     assert all(p.dtype == torch.float32 for p in model.parameters())
     card = (folder / CARD).read_text(encoding="utf-8")
     assert f"# Model card: {name}" in card
@@ -72,15 +74,19 @@ def test_a_shipped_model_is_whole_and_small(name: str) -> None:
 def test_the_card_says_what_the_files_beside_it_say(name: str) -> None:
     folder = PRETRAINED / name
     card = (folder / CARD).read_text(encoding="utf-8")
-    assert card == card_text(folder)
+    if name not in OLDER:
+        assert card == card_text(folder)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert scores["weights"] == digest, "the scores are of other weights; evaluate --record"
     assert json.loads((folder / "shipped.json").read_text(encoding="utf-8"))["sha256"] == digest
-    assert list(scores["sets"]) == list(SETS)
+    assert list(scores["sets"]) == list(SETS)[: len(scores["sets"])]
     for set_name, found in scores["sets"].items():
         for kind, score in found.get("scores", {}).items():
-            row = f"| {set_name} | {found['sentences']:,} | {kind} | {score['score']:.2f} |"
+            number = f"{score['score']:.2f}"
+            if "interval" in score:
+                number += f" ± {score['interval']:.2f}"
+            row = f"| {set_name} | {found['sentences']:,} | {kind} | {number} |"
             assert row in card
             assert score["signature"].endswith(f"version:{scores['versions']['sacrebleu']}")
         if "right" in found:
@@ -105,7 +111,7 @@ def test_the_everyday_answers_are_those_of_the_scores(name: str) -> None:
     kept = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     english = [sentence.english for sentence in everyday_sentences()]
     found = translate(name, english, kept)
-    wrong = score_everyday(found)
+    wrong = score_phrases(everyday_sentences(), found)
     # other processors round differently, and one answer may hang on that
     assert abs(len(wrong) - (40 - kept["sets"]["everyday"]["right"])) <= 1
 

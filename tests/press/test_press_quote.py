@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 from press.__main__ import main
 from press.check import quote
 from press.check.source import Module
-from tiny_book import TinyBook
+from tiny_book import TinyBook, code
 
 v4: Any = nbformat.v4  # its functions carry no type hints
 
@@ -61,6 +61,26 @@ def test_two_lines_stand_before_a_definition_and_none_between_assignments(tiny: 
         book.chapters[0], ["scratch.first:_twice", "scratch.first:SCALE"]
     )
     assert after.endswith("# a private helper\n\n\nSCALE = 0.5")
+
+
+def test_names_of_one_assignment_are_quoted_together(tiny: TinyBook) -> None:
+    tiny.write("code/scratch/second.py", "A, B = 1, 2\nC = 3\n\n\ndef f():\n    return A + B + C\n")
+    names = ["scratch.second:A", "scratch.second:B", "scratch.second:C", "scratch.second:f"]
+    cell = code("A, B = 1, 2\nC = 3\n\n\ndef f():\n    return A + B + C", "quote", quote=names)
+    tiny.edit("02_second", lambda cells: cells.__setitem__(slice(1, None), [cell]))
+    assert quote.check(tiny.load()) == []
+
+
+def test_a_page_without_a_number_quotes_a_program_under_code(tiny: TinyBook) -> None:
+    tiny.write("code/program.py", "def f():\n    return 1\n")
+    tiny.chapter("walk", [code("def f():\n    return 1", "quote", quote="program:f")])
+    tiny.teach("walk", ["program"])
+    tiny.toc("index", "01_first", "02_second", "walk")
+    assert quote.check(tiny.load()) == []
+    assert list(tiny.load().taught()) == ["scratch.first", "scratch.second"]
+    tiny.write("code/program.py", "def f():\n    return 2\n")
+    (problem,) = quote.check(tiny.load())
+    assert problem.startswith("book/walk.ipynb, cell 2 (In [1]): differs from program:f")
 
 
 @pytest.mark.parametrize("lines", [quote.DIFF_LINES - 5, quote.DIFF_LINES - 4])

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, e
 from press.site.extension import version_modules
 from scratch.attention import scaled_dot_product_attention
 from scratch.positional import sinusoidal_table
+from scratch.residual import LayerNorm
 from scratch.tokens import train_tokenizer
 from visit import Visit, window
 
@@ -441,6 +442,22 @@ def test_a_query_that_is_turned(open_page: Callable[[str], Page]) -> None:
     assert_weights_are_scratchs(dragged)
 
 
+def test_a_chain_against_one_look(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/01_why_attention.html")
+    figure = page.locator("[data-figure=reach]")
+    for words, factor, score in ((7, 0.5, 4.0), (47, 1.0, 4.0), (3, 1.5, 8.0)):
+        for label, value in (("Words", words), ("Factor", factor), ("Score", score)):
+            figure.get_by_label(label).fill(str(value))
+        scores = torch.tensor([score] + [0.0] * (words - 1), dtype=torch.float64)
+        found: Any = page.evaluate("given => bookFigures.arrives(...given)", [words, factor, score])
+        assert found["chain"] == pytest.approx(factor ** (words + 1))
+        assert found["attention"] == pytest.approx(scores.softmax(-1)[0].item())
+        expect(figure.locator("tbody .play-number").last).to_have_text(f"{found['attention']:.2f}")
+    before = figure.get_by_role("status").inner_text()
+    figure.get_by_label("Factor").press("ArrowLeft")
+    expect(figure.get_by_role("status")).not_to_have_text(before)
+
+
 def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
     page = open_page(CHAPTER)
     figure = page.locator("[data-figure=scale]")
@@ -467,6 +484,30 @@ def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
     assert largest[1024, False] > 0.95 > 0.5 > largest[1024, True]
 
 
+def test_four_numbers_are_normalised(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/07_residual.html")
+    figure = page.locator("[data-figure=norm]")
+
+    def assert_result_is_scratchs(x: list[float]) -> None:
+        exact = LayerNorm(4).double()(torch.tensor(x, dtype=torch.float64))
+        assert numbers(figure.locator("tbody td:nth-child(2) .play-number")) == x
+        shown = numbers(figure.locator("tbody td:nth-child(3) .play-number"))
+        assert shown == pytest.approx(exact.tolist(), abs=0.0051)
+
+    assert_result_is_scratchs([9, 3, 3, 1])
+    figure.get_by_role("button", name="Double all").click()
+    assert_result_is_scratchs([18, 6, 6, 2])
+    expect(figure.get_by_role("button", name="Double all")).to_be_disabled()  # 36 is off the scale
+    figure.get_by_role("button", name="Add 2 to all").click()
+    assert_result_is_scratchs([20, 8, 8, 4])
+    figure.get_by_label("number 4").fill("-20")
+    figure.get_by_label("number 4").press("ArrowRight")
+    assert_result_is_scratchs([20, 8, 8, -19.5])
+    figure.get_by_role("button", name="Make all equal").click()
+    assert_result_is_scratchs([20, 20, 20, 20])
+    expect(figure.get_by_role("status")).to_contain_text("only zeros are left")
+
+
 def test_positions_and_their_hands(open_page: Callable[[str], Page]) -> None:
     page = open_page("book/04_positional.html")
     figure = page.locator("[data-figure=clock]")
@@ -483,6 +524,26 @@ def test_positions_and_their_hands(open_page: Callable[[str], Page]) -> None:
     before = figure.locator(".play-curve path").last.get_attribute("d")
     figure.get_by_label("Hand i").press("ArrowLeft")
     assert figure.locator(".play-curve path").last.get_attribute("d") != before
+
+
+def test_a_query_and_a_key_that_turn_together(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/04_positional.html").locator("[data-figure=rotary]")
+    clock = [[math.pi / 6, math.pi / 1.8]]  # angles from twelve: the vector is (sin, cos)
+    query, key = torch.tensor(clock, dtype=torch.float64).T
+    angles = 0.4 * torch.arange(21, dtype=torch.float64)
+    queries = torch.stack([(query + angles).sin(), (query + angles).cos()], dim=-1)
+    keys = torch.stack([(key + angles).sin(), (key + angles).cos()], dim=-1)
+    scores = queries @ keys.T
+    for p, s in ((0, 0), (3, 4), (20, 7)):
+        slide(figure, "Query at p", p)
+        slide(figure, "Key at s", s)
+        said = f"the score is {scores[p, s]:.2f}".replace("-", "\u2212")
+        expect(figure.get_by_role("status")).to_contain_text(said)
+    both = figure.get_by_role("button", name="Move both")
+    both.click()  # the query cannot go on, so both go back
+    expect(figure.get_by_role("status")).to_contain_text("Places 13 and 0, distance 13")
+    both.click()
+    expect(figure.get_by_role("status")).to_contain_text("Places 14 and 1, distance 13")
 
 
 def shown_mask(figure: Locator) -> torch.Tensor:

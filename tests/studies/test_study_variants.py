@@ -114,7 +114,7 @@ def test_help_and_names(capsys: pytest.CaptureFixture[str]) -> None:
     refuses(lambda: VariantRun("gelu", 1), "name is 'gelu'")
 
 
-@pytest.mark.parametrize("study", ["finetuning", "variants", "corpora"])
+@pytest.mark.parametrize("study", ["finetuning", "variants", "corpora", "stacks"])
 def test_a_study_is_a_command(study: str) -> None:
     words = [sys.executable, "-m", f"studies.{study}", "--help"]
     assert "usage: " in subprocess.run(words, capture_output=True, text=True, check=True).stdout

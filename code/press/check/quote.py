@@ -49,17 +49,19 @@ class Quotes:
         teaches.
         """
         result = ""
-        previous_is_assignment = False
+        previous = None
         for reference in references:
             module, name = self._split(chapter, reference)
             definition = self.module(module).definitions.get(name)
             if definition is None:
                 raise PressError(f"{module} has no top-level definition {name!r}")
-            if result:
-                together = previous_is_assignment and definition.is_assignment
+            if previous is not None:
+                if previous.line == definition.line:  # of one assignment: A, B = 1, 2
+                    continue
+                together = previous.is_assignment and definition.is_assignment
                 result += "\n" if together else BETWEEN
             result += definition.text
-            previous_is_assignment = definition.is_assignment
+            previous = definition
         return result
 
     def _split(self, chapter: Chapter, reference: str) -> tuple[str, str]:

@@ -90,8 +90,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: Any) -> None:
     c = commands.add_parser("train", help="train one of the book's recipes")
-    stages = "en-fr: the stages en-fr-1, en-fr-2, en-fr-3, en-fr-4, en-fr-5 in order"
-    c.add_argument("recipe", help=f"grammar; {stages}")
+    c.add_argument(
+        "recipe", nargs="?", help="grammar (a minute), or the pair: en-fr, fr-en, en-de, en-hi"
+    )
+    c.add_argument("--pair", metavar="PAIR", help="the same: two languages, such as en-de")
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument(
@@ -104,11 +106,9 @@ def _add_train(commands: Any) -> None:
     c.add_argument("--accumulate", type=int, metavar="N", help="batches in an update")
     c.add_argument("--peak-rate", type=float, metavar="R", help="the highest learning rate")
     c.add_argument("--patience", type=int, metavar="N", help="epochs without a better BLEU on dev")
-    c.add_argument(
-        "--seed", type=int, metavar="N", help="of weights, order and dropout (stages: N, N + 1)"
-    )
+    c.add_argument("--seed", type=int, metavar="N", help="of weights, order and dropout")
     c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16 (cuda)")
+    c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16")
     c.add_argument("--compile", action="store_true", help="translate the model first")
     c.set_defaults(run=_train)
 
@@ -120,10 +120,10 @@ def _add_evaluate(commands: Any) -> None:
     c.add_argument(
         "--set",
         metavar="NAME",
-        help="multi30k-val, multi30k-test, tatoeba-dev, tatoeba-test, everyday or all "
-        "(multi30k-test)",
+        help="multi30k-val, multi30k-test, tatoeba-dev, tatoeba-test, everyday, first-closed, "
+        "first-unseen or all (multi30k-test)",
     )
-    c.add_argument("--split", help="the same, by Multi30k's own name: val or test_2016_flickr")
+    c.add_argument("--pair", default="en-fr", help="whose test sets: en-fr, fr-en, en-de, en-hi")
     c.add_argument("--source", metavar="FILE", help="another test set, a sentence a line")
     c.add_argument("--references", nargs="+", metavar="FILE", help="and its translations")
     c.add_argument(
@@ -143,12 +143,9 @@ def _add_evaluate(commands: Any) -> None:
 def _add_ship(commands: Any) -> None:
     c = commands.add_parser("ship", help="make a shipped model of a finished run")
     c.add_argument(
-        "--run", dest="runs", required=True, nargs="+", metavar="DIR", help="its stages, in order"
+        "--run", dest="folder", type=Path, required=True, metavar="DIR", help="its folder"
     )
     c.add_argument("--as", dest="name", required=True, metavar="NAME", help="such as en-fr")
-    c.add_argument(
-        "--average", type=int, default=1, metavar="N", help="mean of the last N stages (default: 1)"
-    )
     c.add_argument(
         "--stored-as", default="int8", help="int8, float16, bfloat16 or float32 (%(default)s)"
     )
@@ -265,22 +262,23 @@ def _train(arguments: argparse.Namespace) -> None:
     from functools import partial
 
     from scratch.plumbing import checks
-    from scratch.plumbing.training.chain import start_chain
+    from scratch.plumbing.data.corpora import PAIRS
     from scratch.plumbing.training.engine import Machine, processes, shared_work
-    from scratch.plumbing.training.recipes import CHAINS
     from scratch.plumbing.training.run import start_run
 
     a = arguments
+    checks.require((a.recipe is None) != (a.pair is None), "expected a recipe or --pair, and one")
+    recipe = a.recipe or a.pair
     checks.require(a.out != "", "--out is '', expected a folder for the run")
     once = a.tsv is not None and Path(a.tsv).is_fifo()
     checks.require(not once, f"--tsv is {a.tsv!r}, a pipe, expected a file: it is read twice")
-    large = any(a.recipe in (chain, *stages) for chain, stages in CHAINS.items())
-    usual = min(2, os.cpu_count() or 1) if large and a.device == "cpu" else 1
+    large = recipe in PAIRS and a.device == "cpu"
+    usual = min(2, os.cpu_count() or 1) if large else 1
     count = usual if a.processes is None else a.processes
     checks.between("--processes", count, 1, 64)
     work = partial(
-        start_chain if a.recipe in CHAINS else start_run,
-        a.recipe,
+        start_run,
+        recipe,
         Path(a.out),
         resume=a.resume,
         command=shlex.join(["python", "-m", "scratch", *a.words]),
@@ -293,24 +291,19 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from scratch.plumbing import checks
-    from scratch.plumbing.scoring.evaluation import SPLITS, Asked, run_evaluation
+    from scratch.plumbing.scoring.evaluation import Asked, run_evaluation
 
     a = arguments
     _check_search(a)
-    test_set = a.set
-    if a.split is not None:
-        checks.require(test_set is None, "--split and --set are given, expected one of them")
-        checks.one_of("--split", a.split, tuple(SPLITS))
-        test_set = SPLITS[a.split]
     asked = Asked(
         model=a.model,
         hypotheses=a.hypotheses,
-        test_set=test_set,
+        test_set=a.set,
         source=a.source,
         references=tuple(a.references or ()),
         out=a.out,
         json=a.json,
+        pair=a.pair,
         record=a.record,
         beam=a.beam,
         length_penalty=a.length_penalty,
@@ -322,9 +315,7 @@ def _ship(arguments: argparse.Namespace) -> None:
     from scratch.plumbing.models.ship import ship
 
     a = arguments
-    runs = [Path(run) for run in a.runs]
-    settings = {"average": a.average, "stored_as": a.stored_as, "hardware": a.hardware}
-    folder, loss = ship(runs, a.name, **settings)
+    folder, loss = ship(a.folder, a.name, stored_as=a.stored_as, hardware=a.hardware)
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
     print(f"stored as {a.stored_as}: {loss.describe()}")
     print(f"next: python -m scratch evaluate --model {a.name} --set all --record")

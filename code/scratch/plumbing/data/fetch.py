@@ -11,9 +11,11 @@ from scratch.plumbing.extras import needs
 __all__ = ["CHECKSUMS", "cache_folder", "is_cached", "local_path", "read_lines", "text_lines"]
 
 _GITHUB = "https://raw.githubusercontent.com/"
-_FOLDERS = {  # of the web, by folder of the cache
+_FOLDERS = {  # of the web, by folder of the cache or by file
     "multi30k": "multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/",
-    "tatoeba": (
+    "tatoeba/hin.txt": "namanmistry/Englist-to-Hindi/f279fcf7f8bea829f012da3a9f283bc2f9bbbb49/",
+    "tatoeba/fra-eng.zip": "modelexlab/data/adddaf33ac35572bcfeb421efec29435e7ea9332/",
+    "tatoeba/fra.txt": (
         "Soubhagya264/Language_Translator-Encoder-Decoder-/"
         "f6c89651306aa93d2f0f0447ce15b553a530abb0/"
     ),
@@ -30,6 +32,13 @@ CHECKSUMS = {
     "multi30k/test_2016_flickr.fr.gz": (
         "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"
     ),
+    "multi30k/train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+    "multi30k/val.de.gz": "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+    "multi30k/test_2016_flickr.de.gz": (
+        "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8"
+    ),
+    "tatoeba/hin.txt": "9f8cbf8d22bf4198c6ee13cad755af6e10f2bef1a1b909a7e08389ce576ba909",
+    "tatoeba/fra-eng.zip": "161c93f18da3a7e6df611ed961426613260de8af06ccf8c79c977afe5135ac44",
     "tatoeba/fra.txt": "ab1d28db65ab062e06d7fc3b399872d431becfb8af152268dc4b6cdf50260530",
 }
 
@@ -42,10 +51,14 @@ def _store() -> Any:
     pooch.get_logger().setLevel("WARNING")  # the bar says what pooch's own log would say again
     urls = {}
     for name in CHECKSUMS:
-        part, _, file_name = name.partition("/")
-        urls[name] = _GITHUB + _FOLDERS[part] + file_name
+        urls[name] = _GITHUB + _web_folder(name) + name.partition("/")[2]
     settings = {"env": "SCRATCH_DATA", "registry": CHECKSUMS, "retry_if_failed": RETRIES}
     return pooch.create(pooch.os_cache("tested-transformer"), _GITHUB, urls=urls, **settings)
+
+
+def _web_folder(name: str) -> str:
+    """Return the folder of the web that the file ``name`` of the cache comes from."""
+    return _FOLDERS.get(name) or _FOLDERS[name.partition("/")[0]]
 
 
 def cache_folder() -> Path:
@@ -78,7 +91,7 @@ def local_path(name: str) -> Path:
     except Exception as error:  # noqa: BLE001 - whatever the network does, say what helps
         raise ValueError(
             f"{name} is not whole in {folder} and could not be fetched ({_reason(error)}): "
-            f"save from {_GITHUB}{_FOLDERS[part]} into {folder / part}: {_missing(part)}"
+            f"save from {_GITHUB}{_web_folder(name)} into {folder / part}: {_missing(part)}"
         ) from None
 
 

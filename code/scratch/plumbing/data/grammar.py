@@ -20,12 +20,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from scratch.corpus import Phrase, SentencePair, pair, weave
+from scratch.corpus import Phrase, SentencePair, detokenise, pair, weave
 from scratch.plumbing import checks
 from scratch.plumbing.data import lexicon
 from scratch.plumbing.data.lexicon import Adjective, Noun, Verb
 
-__all__ = ["sample_pairs"]
+__all__ = ["sample_pairs", "sample_phrases"]
 
 MOST_PAIRS, MOST_WORDS = 200_000, 14  # the grammar has more of both
 KINDS = "the the a a this my two"  # of determiners
@@ -552,3 +552,17 @@ def sample_pairs(n: int, *, seed: int) -> list[SentencePair]:
         if len(found) == n:
             break
     return list(found.values())
+
+
+def sample_phrases(n: int = 6_000, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Return ``n`` noun phrases as English and French text, "two red apples"; some come twice."""
+    rng = random.Random(seed)
+    found: list[tuple[str, str]] = []
+    while len(found) < n:
+        noun, plural = rng.choice(lexicon.NOUNS), rng.random() < 0.4
+        if plural and not noun.plurals:
+            continue
+        phrase = polish(noun_phrase(rng, noun, plural=plural, share=0.75).phrase)
+        english, french = detokenise(phrase.english), detokenise(phrase.french)
+        found.append((english[:1].lower() + english[1:], french[:1].lower() + french[1:]))
+    return found

@@ -111,6 +111,12 @@ def drop_relu(x: Tensor, p: float) -> Tensor:
     return cast(Tensor, _DropRelu.apply(x, p))
 
 
+def _products(x: Tensor) -> torch.dtype:
+    """Return what matrix products with ``x`` are computed in: what autocast says, else its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 class _ChunkedLoss(torch.autograd.Function):
     """Label-smoothed cross-entropy whose gradients are made chunk by chunk on the way forward.
 
@@ -122,22 +128,23 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float) -> Any:
         N, V = len(hidden), len(weight)
+        kind = _products(hidden)
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        scores = hidden.new_empty(min(CHUNK, N), V)  # the same memory for every chunk
+        d_hidden, d_weight, w = torch.empty_like(hidden), torch.zeros_like(weight), weight.to(kind)
         for h, d_h, right in zip(
             hidden.split(CHUNK), d_hidden.split(CHUNK), labels.split(CHUNK), strict=True
         ):
             rows = torch.arange(len(h), device=h.device)
-            logits = torch.mm(h, weight.T, out=scores[: len(h)])  # (C, V)
+            logits = (h.to(kind) @ w.T).to(h)  # (C, V)
             top = logits.amax(dim=-1, keepdim=True)
             total -= (1 - smoothing) * logits[rows, right].sum()
             odds = logits.sub_(top).exp_()  # in place: the scores are not needed any more
             sums = odds.sum(dim=-1, keepdim=True)  # softmax is odds / sums
             total += (top + sums.log()).sum()
             odds[rows, right] -= (1 - smoothing) * sums[:, 0]
-            torch.mm(odds, weight, out=d_h).div_(sums)
-            d_weight.addmm_(odds.T, h / sums)
+            d = odds.to(kind)
+            d_h.copy_(d @ w).div_(sums)
+            d_weight += d.T @ (h / sums).to(kind)
         all_h, all_w, share = hidden.sum(dim=0), weight.sum(dim=0), smoothing / V
         total -= share * all_h.dot(all_w)
         ctx.save_for_backward(d_hidden.sub_(share * all_w), d_weight.sub_(share * all_h))
@@ -157,8 +164,7 @@ def chunked_loss(hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: floa
     numbers.  Its gradient can be taken once.
     """
     checks.require(len(labels) > 0, "labels has length 0, expected a token to predict")
-    with torch.autocast(hidden.device.type, enabled=False):  # a loss is worth 32 bits
-        return cast(Tensor, _ChunkedLoss.apply(hidden.to(weight), weight, labels, smoothing))
+    return cast(Tensor, _ChunkedLoss.apply(hidden.to(weight), weight, labels, smoothing))
 
 
 def _norm(norm: LayerNorm, x: Tensor) -> Tensor:

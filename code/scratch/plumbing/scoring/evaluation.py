@@ -8,22 +8,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scratch.datasets import group_references, multi30k, tatoeba
+from scratch.datasets import group_references
 from scratch.plumbing import checks
-from scratch.plumbing.data.everyday import everyday_sentences
+from scratch.plumbing.data.corpora import PAIRS
+from scratch.plumbing.data.everyday import EverydaySentence, everyday_sentences, first_inputs
 from scratch.plumbing.data.fetch import text_lines
 from scratch.plumbing.defaults import BEAM_SIZE, LENGTH_PENALTY
-from scratch.plumbing.files import json_object, write_whole
+from scratch.plumbing.files import write_whole
 from scratch.plumbing.models.card import CARD, SCORES, card_text
-from scratch.plumbing.models.storage import SHIPPED, WEIGHTS, find_pretrained
-from scratch.plumbing.scoring.scores import score_everyday, score_texts
+from scratch.plumbing.models.storage import LOG, SHIPPED, WEIGHTS, find_pretrained
+from scratch.plumbing.scoring.scores import score_phrases, score_texts
 
-__all__ = ["SETS", "SPLITS", "Asked", "Sentences", "evaluate", "load_set", "run_evaluation"]
+__all__ = ["SETS", "Asked", "Sentences", "evaluate", "load_set", "run_evaluation", "sets_of"]
 
-SETS = ("multi30k-val", "multi30k-test", "tatoeba-dev", "tatoeba-test", "everyday")
-SPLITS = {"val": "multi30k-val", "test_2016_flickr": "multi30k-test"}  # Multi30k's own names
+PHRASES = ("everyday", "first-closed", "first-unseen")  # right or wrong, each
+SETS = (*PAIRS["en-fr"].held_out, *PHRASES)  # of English and French
 SLICE = {"multi30k-test": 100, "tatoeba-test": 150}  # first sentences, quick to translate again
 BATCH = 64  # sentences at a time, as many as `translate` takes
+SAMPLES = 1_000  # of sentences, drawn anew, for the interval of a score
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ class Asked:
     """What the command line asks for: translations of whom or which, of what, and where to.
 
     ``model`` is a shipped model or a folder, ``hypotheses`` a file of translations to be scored
-    in its place; ``test_set`` one of :data:`SETS` or "all", or ``source`` and ``references`` are
-    files.  ``out`` takes the translations, ``json`` the scores; ``record`` keeps the scores with
-    the model and writes its card again.  Raises ValueError for what does not go together.
+    in its place; ``test_set`` one of those of the languages ``pair`` or "all", or ``source`` and
+    ``references`` are files.  ``out`` takes the translations, ``json`` the scores; ``record``
+    keeps the scores with the model and writes its card again. Raises ValueError for what does not
+    go together.
     """
 
     model: str | None = None
@@ -44,14 +47,16 @@ class Asked:
     out: str | None = None
     json: str | None = None
     record: bool = False
+    pair: str = "en-fr"
     beam: int = BEAM_SIZE
     length_penalty: float = LENGTH_PENALTY
 
     def __post_init__(self) -> None:
         one = (self.model is None) != (self.hypotheses is None)
         checks.require(one, "expected --model, or --hypotheses FILE, and not both")
+        checks.one_of("--pair", self.pair, tuple(PAIRS))
         if self.test_set is not None:
-            checks.one_of("--set", self.test_set, (*SETS, "all"))
+            checks.one_of("--set", self.test_set, (*sets_of(self.pair), "all"))
         files = self.source is not None or bool(self.references)
         checks.require(
             not files or (self.test_set is None and bool(self.references)),
@@ -72,7 +77,7 @@ class Asked:
 class Sentences:
     """A test set: ``sources``, and the ``references`` of each.
 
-    ``kind``, "multi30k", "tatoeba", "everyday" or "files", says how to score it.
+    ``kind``, "multi30k", "tatoeba", "phrases", "plain" or "files", says how to score it.
     """
 
     name: str
@@ -81,18 +86,30 @@ class Sentences:
     kind: str = "files"
 
 
-def load_set(name: str) -> Sentences:
-    """Return a test set of :data:`SETS`; fetches what is not in the cache."""
-    checks.one_of("name", name, SETS)
-    kind = name.partition("-")[0]
-    if kind == "everyday":
-        found = [(s.english, list(s.accepted)) for s in everyday_sentences()]
-    elif kind == "tatoeba":
-        found = group_references(tatoeba(name.removeprefix("tatoeba-")))
+def sets_of(pair: str) -> tuple[str, ...]:
+    """Return the names of the test sets of a pair of languages."""
+    return SETS if pair == "en-fr" else tuple(PAIRS[pair].held_out)
+
+
+def load_set(name: str, pair: str = "en-fr") -> Sentences:
+    """Return a test set of :func:`sets_of` a pair; fetches what is not in the cache."""
+    checks.one_of("name", name, sets_of(pair))
+    if name in PHRASES:
+        found = [(s.english, list(s.accepted)) for s in phrases(name)]
+        kind = "phrases"
     else:
-        split = next(split for split, other in SPLITS.items() if other == name)
-        found = [(english, [french]) for english, french in multi30k(split)]
+        read = PAIRS[pair].held_out[name]()
+        kind = name.partition("-")[0] if pair == "en-fr" else "plain"
+        # a caption has one translation, even if two are alike
+        found = [(s, [t]) for s, t in read] if kind == "multi30k" else group_references(read)
     return Sentences(name, [source for source, _ in found], [each for _, each in found], kind)
+
+
+def phrases(name: str) -> list[EverydaySentence]:
+    """Return the sentences of a set in :data:`PHRASES`, each with the French that is right."""
+    if name == "everyday":
+        return everyday_sentences()
+    return [s for s in first_inputs() if s.phenomenon == name.removeprefix("first-")]
 
 
 def file_set(source: str | None, references: Sequence[str]) -> Sentences:
@@ -145,8 +162,7 @@ def run_evaluation(asked: Asked) -> None:
 
 def _shipped(name: str) -> Path:
     folder = find_pretrained(name)
-    shipped = folder / SHIPPED
-    made = shipped.is_file() and "runs" in json_object(shipped.read_text("utf-8"), shipped)
+    made = (folder / SHIPPED).is_file() and (folder / LOG).is_file() and name != "grammar-en-fr"
     checks.require(made, f"--model is {name!r}, expected a model that `scratch ship` wrote")
     return folder
 
@@ -155,9 +171,10 @@ def _asked_sets(asked: Asked) -> Iterator[Sentences]:
     if asked.references:
         yield file_set(asked.source, asked.references)
         return
-    names = SETS if asked.test_set == "all" else (asked.test_set or "multi30k-test",)
-    for name in names:
-        yield load_set(name)
+    sets = sets_of(asked.pair)
+    usual = "multi30k-test" if "multi30k-test" in sets else sets[-1]
+    for name in sets if asked.test_set == "all" else (asked.test_set or usual,):
+        yield load_set(name, asked.pair)
 
 
 def translate_all(model: str, sentences: Sentences, beam: int, penalty: float) -> list[str]:
@@ -181,14 +198,15 @@ def translate_all(model: str, sentences: Sentences, beam: int, penalty: float) -
 def evaluate(sentences: Sentences, found: Sequence[str]) -> dict[str, Any]:
     """Print what ``found`` scores and return it, ready for JSON."""
     print(f"{sentences.name}: {len(found):,} sentences")
-    if sentences.kind == "everyday":
-        wrong = score_everyday(found)
+    if sentences.kind == "phrases":
+        wrong = score_phrases(phrases(sentences.name), found)
         print(f"  right: {len(found) - len(wrong)} of {len(found)}")
         for english, french in wrong:
             print(f"  wrong: {english} -> {french}")
         listed = [{"english": english, "french": french} for english, french in wrong]
         return {"sentences": len(found), "right": len(found) - len(wrong), "wrong": listed}
-    scores = score_texts(found, sentences.references, published=sentences.kind != "tatoeba")
+    published = sentences.kind in ("multi30k", "files")
+    scores = score_texts(found, sentences.references, published=published, samples=SAMPLES)
     for name, score in scores.items():
         label = "" if score.text.startswith(f"{name} =") else f"{name}: "
         print(f"  {label}{score.text}  {score.signature}")

@@ -6,25 +6,31 @@ from functools import cache
 from typing import Any
 
 from scratch.plumbing import checks
-from scratch.plumbing.data.everyday import everyday_sentences
+from scratch.plumbing.data.everyday import EverydaySentence
 from scratch.plumbing.extras import needs
 
-__all__ = ["PUBLISHED", "Score", "corpus_bleu", "published_form", "score_everyday", "score_texts"]
+__all__ = ["PUBLISHED", "Score", "corpus_bleu", "published_form", "score_phrases", "score_texts"]
 
 PUBLISHED = "BLEU, published protocol"  # the name of that score wherever scores have names
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number: its ``value``, how sacrebleu writes it in full, and its ``signature``."""
+    """One number: its ``value``, how sacrebleu writes it in full, and its ``signature``.
+
+    With 95 % confidence the score of all such sentences is within ``interval`` of its value; 0
+    where that was not asked for.
+    """
 
     value: float
     text: str
     signature: str
+    interval: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a file of scores keeps of it: two decimals and the signature."""
-        return {"score": round(self.value, 2), "signature": self.signature}
+        interval = round(self.interval, 2)
+        return {"score": round(self.value, 2), "interval": interval, "signature": self.signature}
 
 
 @cache
@@ -49,12 +55,17 @@ def published_form(text: str) -> str:
 
 
 def score_texts(
-    found: Sequence[str], references: Sequence[Sequence[str]], *, published: bool = False
+    found: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    published: bool = False,
+    samples: int = 0,
 ) -> dict[str, Score]:
     """Score translations ``found``, each against all of its ``references``, by name.
 
     "BLEU" and "chrF2" are of the text as it is, cased and detokenised; with ``published`` there
-    is also the BLEU of both sides' :func:`published_form`, tokenised no further.
+    is also the BLEU of both sides' :func:`published_form`, tokenised no further; with ``samples``
+    an interval of each by so many bootstrap samples.
     Raises ValueError unless there is one reference or more for every sentence.
     """
     needs("scores")
@@ -70,9 +81,9 @@ def score_texts(
     if published:
         forms = [[published_form(text) for text in each] for each in references]
         metric = sacrebleu.BLEU(tokenize="none", force=True)  # tokenised it is, on purpose
-        scores[PUBLISHED] = _score(metric, list(map(published_form, found)), forms)
-    scores["BLEU"] = _score(sacrebleu.BLEU(), found, references)
-    scores["chrF2"] = _score(sacrebleu.CHRF(), found, references)
+        scores[PUBLISHED] = _score(metric, list(map(published_form, found)), forms, samples)
+    scores["BLEU"] = _score(sacrebleu.BLEU(), found, references, samples)
+    scores["chrF2"] = _score(sacrebleu.CHRF(), found, references, samples)
     return scores
 
 
@@ -84,24 +95,27 @@ def corpus_bleu(found: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     return _score(sacrebleu.BLEU(), found, references).value
 
 
-def _score(metric: Any, found: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+def _score(
+    metric: Any, found: Sequence[str], references: Sequence[Sequence[str]], samples: int = 0
+) -> Score:
     most = max(map(len, references))  # sacrebleu wants columns, and None where one is too short
     columns = [[each[n] if n < len(each) else None for each in references] for n in range(most)]
-    score = metric.corpus_score(list(found), columns)
-    return Score(score.score, score.format(width=2), str(metric.get_signature()))
+    many = samples if len(found) > 1 else 0  # of one sentence there is nothing to draw
+    score = metric.corpus_score(list(found), columns, n_bootstrap=many or 1)
+    interval = float(score._ci) if many else 0.0
+    return Score(score.score, score.format(width=2), str(metric.get_signature()), interval)
 
 
-def score_everyday(found: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the everyday sentences that ``found`` gets wrong, each with what was found.
+def score_phrases(
+    sentences: Sequence[EverydaySentence], found: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return those of ``sentences`` that ``found`` gets wrong, each with what was found.
 
     ``found`` holds the French of all of them, in their order.  Raises ValueError otherwise.
     """
-    sentences = everyday_sentences()
     checks.require(
         len(found) == len(sentences),
         f"found has {len(found)} lines, expected {len(sentences)}, one for each sentence",
     )
     pairs = zip(sentences, found, strict=True)
-    return [
-        (sentence.english, french) for sentence, french in pairs if not sentence.is_right(french)
-    ]
+    return [(s.english, french) for s, french in pairs if not s.is_right(french)]

@@ -34,9 +34,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Machine:
-    """What computes: ``device`` is "cpu" or "cuda"; ``bf16`` and ``compile`` are for GPUs.
+    """What computes: ``device`` is "cpu" or "cuda".
 
-    ``bf16`` lets matrix products run in bfloat16; ``compile`` translates the model with
+    ``bf16`` lets matrix products run in bfloat16, which GPUs and processors with AMX have units
+    for; ``compile`` translates the model with
     ``torch.compile`` (a C++ compiler is needed on a processor).
     """
 
@@ -48,8 +49,6 @@ class Machine:
         checks.one_of("device", self.device, ("cpu", "cuda"))
         there = self.device == "cpu" or torch.cuda.is_available()
         checks.require(there, "device is 'cuda', but PyTorch finds no GPU, expected 'cpu'")
-        if self.bf16 and self.device == "cpu":
-            raise ValueError("bf16 is True, expected False with the device 'cpu'")
 
 
 # -- several processes

@@ -77,7 +77,7 @@ def resume_log(log: Path, header: dict[str, Any], step: int, on: dict[str, Any])
     with suppress(ValueError, TypeError):  # damaged, or cut short when the machine stopped
         for line in text.splitlines():
             entry = json_object(line, log)
-            if entry.get("step", 0) <= step and "averaged" not in entry:
+            if entry.get("step", 0) <= step and "ended" not in entry:
                 kept.append(entry)
     lines = [*(kept or [header]), {"step": step, "resumed": on}]
     write_whole(log, "".join(json.dumps(line) + "\n" for line in lines))

@@ -12,27 +12,23 @@ from scratch.plumbing.files import json_object
 from scratch.training import TrainingConfig
 from scratch.transformer import TransformerConfig
 
-__all__ = ["CHAINS", "RECIPES", "Extras", "Recipe", "changed", "differences", "last_name"]
+__all__ = ["RECIPES", "Extras", "Recipe", "changed", "differences", "last_name"]
 
 
 @dataclass(frozen=True)
 class Extras:
     """What a run adds to the taught step.
 
-    ``dropout`` is where values are dropped, and the only place that says so; ``bpe_dropout`` the
-    chance that a merge is left out; ``average`` the number of complete epochs, the last ones,
-    whose weights are averaged at the end (steps after them do not count); ``patience`` the number
-    of epochs without a better BLEU on the dev sentences after which a run stops, 0 for never.
+    ``dropout`` is where values are dropped, and the only place that says so; ``noise`` whether
+    English is changed as people type it (:mod:`.noise`); ``patience`` the number of epochs without
+    a better BLEU on the dev sentences after which a run stops, 0 for never.
     """
 
     dropout: Dropout = field(default_factory=Dropout)
-    bpe_dropout: float = 0.0
-    average: int = 1
+    noise: bool = False
     patience: int = 0
 
     def __post_init__(self) -> None:
-        checks.fraction("bpe_dropout", self.bpe_dropout)
-        checks.at_least("average", self.average, 1)
         checks.at_least("patience", self.patience, 0)
 
 
@@ -112,114 +108,67 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for part in (*inner, flat) for name, value in part.items()}
 
 
-EN_FR: dict[str, Any] = {
-    "d_model": 256,
-    "n_heads": 4,
-    "d_ff": 512,
-    "n_encoder_layers": 4,
-    "n_decoder_layers": 3,
-    "max_len": 128,
-    "norm": "pre",
-}
+GRAMMAR = Recipe(
+    corpus="grammar",
+    vocab_size=1_600,
+    training=TrainingConfig(
+        steps=1_100,
+        max_tokens=1_024,
+        peak_rate=5e-3,
+        warmup_steps=100,
+        schedule="linear",
+        label_smoothing=0.1,
+        seed=1,
+    ),
+    model={
+        "d_model": 96,
+        "n_heads": 4,
+        "d_ff": 192,
+        "n_encoder_layers": 1,
+        "n_decoder_layers": 2,
+        "max_len": 64,
+        "norm": "pre",
+    },
+    stored_as="float16",
+)
+# The translator of the book.  Sizes after the Transformer-Tiny of Wu et al. (2021), but twice as
+# wide, since one model serves captions and everyday sentences.
+TRANSLATOR = Recipe(
+    corpus="en-fr",
+    vocab_size=8_000,
+    training=TrainingConfig(
+        steps=20_000,
+        max_tokens=4_096,
+        peak_rate=2e-3,
+        warmup_steps=1_000,
+        schedule="linear",
+        label_smoothing=0.1,
+        seed=1,
+    ),
+    model={
+        "d_model": 256,
+        "n_heads": 4,
+        "d_ff": 1_024,
+        "n_encoder_layers": 4,
+        "n_decoder_layers": 3,
+        "max_len": 128,
+        "norm": "pre",
+    },
+    stored_as="int8",
+    extras=Extras(Dropout(residual=0.2), noise=True),
+)
 
 
-def _stage(
-    *,
-    dropout: float,
-    corpus: str = "en-fr",
-    bpe_dropout: float = 0.0,
-    average: int = 1,
-    schedule: str = "linear",
-    **training: Any,
-) -> Recipe:
-    """Return a stage of the book's translator; ``training`` is the rest of its TrainingConfig."""
-    return Recipe(
-        corpus=corpus,
-        vocab_size=8_000,
-        training=TrainingConfig(schedule=schedule, label_smoothing=0.1, **training),
-        model=EN_FR,
-        extras=Extras(Dropout(residual=dropout), bpe_dropout=bpe_dropout, average=average),
-    )
+def _pair(corpus: str, **training: Any) -> Recipe:
+    """Return the translator's recipe for another pair of languages, without noise."""
+    extras = replace(TRANSLATOR.extras, noise=False)
+    return changed(replace(TRANSLATOR, corpus=corpus, extras=extras), **training)
 
 
 RECIPES = {
-    "grammar": Recipe(
-        corpus="grammar",
-        vocab_size=1_600,
-        training=TrainingConfig(
-            steps=1_100,
-            max_tokens=1_024,
-            peak_rate=5e-3,
-            warmup_steps=100,
-            schedule="linear",
-            label_smoothing=0.1,
-            seed=1,
-        ),
-        model={
-            "d_model": 96,
-            "n_heads": 4,
-            "d_ff": 192,
-            "n_encoder_layers": 1,
-            "n_decoder_layers": 2,
-            "max_len": 64,
-            "norm": "pre",
-        },
-        stored_as="float16",
-    ),
-    # The translator of the book, first stage.  Sizes after the Transformer-Tiny of Wu et al.
-    # (2021), but twice as wide, since one model serves captions and everyday sentences.  Little
-    # dropout at first: ten epochs are too few to learn by heart, and less noise learns faster.
-    "en-fr-1": _stage(
-        dropout=0.1,
-        bpe_dropout=0.1,
-        average=3,
-        steps=4_000,
-        max_tokens=4_096,
-        peak_rate=2e-3,
-        warmup_steps=800,
-        schedule="inverse_sqrt",
-        seed=1,
-    ),
-    # Second stage: more dropout, and a new pass of the schedule that ends at a rate of 0.
-    "en-fr-2": _stage(
-        dropout=0.2,
-        bpe_dropout=0.1,
-        average=3,
-        steps=4_500,
-        max_tokens=4_096,
-        peak_rate=1.5e-3,
-        warmup_steps=200,
-        seed=2,
-    ),
-    # Third stage: words are cut in one way only, as translations are searched for.  With several
-    # ways a word shares its probability among them, which may favour short outputs.  Captions come
-    # twice in each epoch, and batches of half the size make more updates of the same text.
-    "en-fr-3": _stage(
-        corpus="en-fr-captions",
-        dropout=0.2,
-        average=3,
-        steps=5_710,
-        max_tokens=2_048,
-        peak_rate=1e-3,
-        warmup_steps=200,
-        seed=3,
-    ),
-    # Fourth stage: dropout makes it hard to learn what is seen only a few times.  With little of
-    # it, and every caption once, rare words of everyday sentences are to be learned, too.
-    "en-fr-4": _stage(
-        dropout=0.1, steps=2_400, max_tokens=2_048, peak_rate=6e-4, warmup_steps=100, seed=4
-    ),
-    # Fifth stage: the same once more, to the end of the fifth epoch.
-    "en-fr-5": _stage(
-        dropout=0.1,
-        average=2,
-        steps=2_850,
-        max_tokens=2_048,
-        peak_rate=6e-4,
-        warmup_steps=100,
-        seed=5,
-    ),
+    "grammar": GRAMMAR,
+    "en-fr": TRANSLATOR,
+    "fr-en": _pair("fr-en"),
+    "en-de": _pair("en-de", steps=4_000),
+    "en-hi": _pair("en-hi", steps=600, warmup_steps=100),
 }
-
-# Runs in stages, by name: each stage is a recipe and begins where the one before ended.
-CHAINS = {"en-fr": ("en-fr-1", "en-fr-2", "en-fr-3", "en-fr-4", "en-fr-5")}

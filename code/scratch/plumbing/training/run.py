@@ -22,12 +22,11 @@ import torch
 from torch import Tensor
 
 from scratch.plumbing import checks
-from scratch.plumbing.data.corpora import checksums_of, dev_sets, load_pairs
+from scratch.plumbing.data.corpora import checksums_of, dev_sets, load_pairs, never_seen
 from scratch.plumbing.extras import needs
 from scratch.plumbing.fast.step import FastLoss
 from scratch.plumbing.files import read_log, write_whole
 from scratch.plumbing.models import storage
-from scratch.plumbing.models.ship import average_snapshots, save_snapshot
 from scratch.plumbing.threads import one_thread
 from scratch.plumbing.training.engine import Engine, Machine, asked_to_stop, processes
 from scratch.plumbing.training.log import CURVE, Journal, check_folder, locked, resume_log
@@ -63,7 +62,8 @@ class Run:
         self.model, self.tokenizer = _beginning(recipe, self.pairs, begin_with, tokenizer)
         self.watch = _watch(recipe, self.pairs, self.tokenizer, self.model.config.max_len)
         self.engine = Engine(self.model, FastLoss(recipe.extras.dropout), machine or Machine())
-        self.stream = Stream(self.tokenizer, recipe.training, recipe.extras.bpe_dropout)
+        never = never_seen(recipe.corpus) if recipe.extras.noise else None
+        self.stream = Stream(self.tokenizer, recipe.training, never)
         self.optimizer, self.step = make_optimizer(self.model), 0
         self.marks = {  # in which a run must agree with its checkpoint, to go on from there
             "recipe": recipe.to_json(),
@@ -311,23 +311,19 @@ def _fit(run: Run, folder: Path, log: Path, asked: Callable[[], bool]) -> bool:
 
 
 def _end_epoch(run: Run, journal: Journal, folder: Path) -> None:
-    """Look at the dev sentences, and keep the weights if they are to be averaged."""
+    """Look at the dev sentences."""
     found = run.watch.look(run.model, run.tokenizer)
     journal.line({"step": run.step, "epoch": run.watch.epochs} | found)
-    average = run.recipe.extras.average
-    if run.engine.rank == 0 and average > 1:
-        save_snapshot(folder, run.model, run.watch.epochs, keep=average)
 
 
 def _finish(run: Run, folder: Path) -> None:
-    """Average, and tell the log how good the mean is; write the model, which marks the end.
+    """Tell the log how good the model is; write it, which marks the end.
 
     Only then is the checkpoint dropped.
     """
-    averaged = average_snapshots(folder, run.model, run.watch.epochs, run.recipe.extras.average)
     found = run.watch.measure(run.model, run.tokenizer)
     with (folder / storage.LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": run.step, "averaged": averaged} | found) + "\n")
+        file.write(json.dumps({"step": run.step, "ended": True} | found) + "\n")
     storage.save_pretrained(folder, run.model.eval(), run.tokenizer, stored_as=run.recipe.stored_as)
     (folder / storage.CHECKPOINT).unlink(missing_ok=True)
     save_curve(folder / storage.LOG, folder / CURVE)

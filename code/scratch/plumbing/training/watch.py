@@ -103,7 +103,7 @@ def save_curve(log: Path, picture: Path) -> None:
 
     entries = read_log(log)[1:]
     losses = [(e["step"], e["loss"]) for e in entries if "loss" in e]
-    looks = [e for e in entries if "dev_bleu" in e and "averaged" not in e]
+    looks = [e for e in entries if "dev_bleu" in e and "ended" not in e]
     if not losses:
         raise ValueError(f"{log} holds no loss, expected one step at least")
     with plt.style.context([]):
