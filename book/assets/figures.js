@@ -332,6 +332,54 @@
     update();
   };
 
+  // -- chapter 2: merges, one after the other ------------------------------------------------------------------------
+
+  const merges = (root) => {
+    const text = { cat: 5, rat: 3, at: 2, cats: 1, car: 1, red: 1 }, most = 6, learned = [];
+    const cut = (word, n) => learned.slice(0, n).reduce((tokens, [a, b]) => {
+      const joined = [];
+      for (let i = 0; i < tokens.length; i += 1) {
+        if (tokens[i] === a && tokens[i + 1] === b) joined.push(a + tokens[(i += 1)]);
+        else joined.push(tokens[i]);
+      }
+      return joined;
+    }, [...`\u2423${word}`]);
+    const count = (n) => {
+      const counts = new Map();
+      for (const [word, times] of Object.entries(text)) {
+        const tokens = cut(word, n);
+        tokens.slice(1).forEach((b, i) => { const pair = `${tokens[i]} ${b}`; counts.set(pair, (counts.get(pair) ?? 0) + times); });
+      }
+      return [...counts].sort((one, other) => other[1] - one[1]);
+    };
+    while (learned.length < most) learned.push(count(learned.length)[0][0].split(" "));
+    const known = new Set("\u2423" + Object.keys(text).join(""));
+    const steps = slider("Merges", { min: 0, max: most, step: 1, value: 0 }, () => update());
+    const own = make("input", { type: "text", class: "play-text", maxlength: 10, size: 10, value: "rats", autocapitalize: "off", autocomplete: "off", spellcheck: "false", oninput: () => update() });
+    const body = make("tbody");
+    const table = make("table", { class: "play-tokens" },
+      make("caption", {}, "The words of the text, and yours, in tokens"),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Word"), make("th", { scope: "col" }, "Times"), make("th", { scope: "col" }, "Tokens"))),
+      body);
+    const say = frame(root, "Merge by merge",
+      "Move the slider and watch the most frequent pair become one token. Then type a word that the text does not have.",
+      make("div", { class: "play-controls" }, steps.row, make("label", { class: "play-own" }, make("span", {}, "Your word"), own)), table);
+    const tile = (token, newest) => make("span", { class: `play-token${token === newest ? " play-new" : ""}${[...token].every((letter) => known.has(letter)) ? "" : " play-unknown"}` }, token);
+    const update = () => {
+      const n = +steps.input.value, newest = n ? learned[n - 1].join("") : "", mine = own.value.trim().toLowerCase();
+      const row = (word, times) => make("tr", {}, make("th", { scope: "row" }, word), make("td", {}, String(times)),
+        make("td", {}, ...cut(word, n).flatMap((token) => [tile(token, newest), " "])));
+      steps.output.textContent = n;
+      body.replaceChildren(...Object.entries(text).map(([word, times]) => row(word, times)), ...(mine ? [row(mine, 0)] : []));
+      const [pair, times] = count(n)[0];
+      const strange = [...new Set(mine)].filter((letter) => !known.has(letter));
+      say((n ? `Merge ${n} made ${newest}. ` : "")
+        + (times > 1 ? `Most frequent now: ${pair.replace(" ", " and ")}, side by side ${times} times.` : "No pair is left that stands side by side twice.")
+        + (strange.length ? ` The text has no ${strange.join(", ")}: the dashed tokens have no id.` : ""));
+    };
+    update();
+  };
+
   // -- chapter 9: a mask painted by hand -----------------------------------------------------------------------------
 
   const words = ["le", "vélo", "rouge", "dort", ".", "<pad>"];
@@ -458,7 +506,7 @@
   };
 
   window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -19,7 +19,7 @@ BOS = "<bos>"  # id 1
 EOS = "<eos>"  # id 2
 
 # A word with the space before it and, in French, the apostrophe that ends it (l', qu'); a digit;
-# a run of signs; spaces left over.  No merge crosses these borders: "l'homme" stays two words.
+# a run of punctuation and the like; spaces left over.  No merge crosses these borders.
 WORD = r" ?\p{L}+'?| ?\p{N}| ?[^ \p{L}\p{N}]+| +"
 
 
@@ -32,11 +32,7 @@ class Tokenizer:
     def __init__(self, backend: Backend) -> None:
         """Wrap a trained ``backend``.  Raises ValueError unless ids 0 to 2 are the special ones."""
         checks.instance("backend", backend, Backend)
-        parts = (backend.normalizer, backend.pre_tokenizer, backend.decoder)
-        checks.require(None not in parts, "backend lacks a part, expected byte_pair_backend's")
-        for expected, token in enumerate((PAD, BOS, EOS)):
-            id_ = backend.token_to_id(token)
-            checks.require(id_ == expected, f"{token} has the id {id_}, expected {expected}")
+        checks.tokenizer("backend", backend, (PAD, BOS, EOS))
         backend.encode_special_tokens = True  # "<eos>" typed by a reader is text, not an end
         self.backend = backend
         self.pad_id, self.bos_id, self.eos_id = 0, 1, 2
@@ -78,9 +74,8 @@ class Tokenizer:
         try:
             return cls(Backend.from_file(str(path)))
         except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
-            raise ValueError(
-                f"path is {str(path)!r}, expected a tokenizer file ({error})"
-            ) from None
+            wrong = f"path is {str(path)!r}, expected a tokenizer file ({error})"
+            raise ValueError(wrong) from None
 
 
 def byte_pair_backend() -> Backend:
@@ -105,12 +100,10 @@ def byte_pair_backend() -> Backend:
 def train_tokenizer(lines: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learn merges from ``lines`` until the vocabulary has at most ``vocab_size`` tokens.
 
-    Raises ValueError for fewer than the 3 special tokens and 256 bytes, or for no text.
+    Raises ValueError for fewer than the 3 special tokens and 256 bytes.
     """
     checks.between("vocab_size", vocab_size, 3 + 256, 1_000_000)
     checks.several("lines", lines)
-    lines = list(lines)
-    checks.require(any(lines), "lines holds no text, expected at least one character")
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         show_progress=False,

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 from press.book import load_book
 from reference import refuses
 from scratch.plumbing import checks
 from scratch.plumbing.models.storage import load_pretrained
+from scratch.tokens import BOS, EOS, PAD, byte_pair_backend
 
 F32, F64, BOOL, INT = torch.float32, torch.float64, torch.bool, torch.int64
 
@@ -33,6 +36,7 @@ GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
     (checks.at_least, ("x", 1, 1)),
     (checks.between, ("x", 3, 3, 5)),
     (checks.between, ("x", 5, 3, 5)),
+    (checks.tokenizer, ("x", load_pretrained("en-fr")[1].backend, (PAD, BOS, EOS))),
     (checks.several, ("x", ["a"])),
     (checks.several, ("x", iter("ab"))),
     (checks.id_list, ("x", [0, 4], 5)),
@@ -75,6 +79,8 @@ BAD: list[tuple[Callable[..., object], tuple[Any, ...], tuple[str, ...]]] = [
     (checks.between, ("x", 6, 3, 5), ("x is 6",)),
     (checks.between, ("x", True, 0, 5), ("x is True",)),
     (checks.between, ("x", 3.0, 3, 5), ("x is 3.0",)),
+    (checks.tokenizer, ("x", byte_pair_backend(), (PAD,)), ("<pad> has the id None", "0")),
+    (checks.tokenizer, ("x", Backend(models.BPE()), (PAD,)), ("x lacks a part",)),
     (checks.several, ("x", "ab"), ("x is a str", "list")),
     (checks.several, ("x", b"ab"), ("x is a bytes",)),
     (checks.several, ("x", None), ("x is a NoneType",)),

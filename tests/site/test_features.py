@@ -20,6 +20,7 @@ from scratch.attention import scaled_dot_product_attention
 from scratch.feedforward import FeedForward
 from scratch.positional import sinusoidal_table
 from scratch.residual import LayerNorm
+from scratch.tokens import train_tokenizer
 from visit import Visit, window
 
 CHAPTER = "book/05_attention.html"
@@ -388,6 +389,25 @@ def slide(figure: Locator, label: str, value: float) -> None:
 
 def numbers(cells: Locator) -> list[float]:
     return [float(text.replace("\u2212", "-")) for text in cells.all_inner_texts()]
+
+
+def test_merges_are_those_of_the_tokenizer(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/02_tokens.html").locator("[data-figure=merges]")
+    times = {"cat": 5, "rat": 3, "at": 2, "cats": 1, "car": 1, "red": 1}
+    text = [word for word, count in times.items() for _ in range(count)]
+    figure.get_by_label("Your word").fill("cart")
+    for n in range(7):
+        slide(figure, "Merges", n)
+        scratchs = train_tokenizer(text, 3 + 256 + n)
+        for row, word in zip(figure.locator("tbody tr").all(), [*times, "cart"], strict=True):
+            tokens = [
+                piece.replace(" ", "\u2423") for piece in scratchs.pieces(scratchs.encode(word))
+            ]
+            assert row.locator(".play-token").all_inner_texts() == tokens
+    expect(figure.get_by_role("status")).to_contain_text("Merge 6 made \u2423at.")
+    figure.get_by_label("Your word").fill("bat")
+    expect(figure.locator(".play-unknown")).to_have_text(["b"])
+    expect(figure.get_by_role("status")).to_contain_text("The text has no b")
 
 
 def test_a_query_that_is_turned(open_page: Callable[[str], Page]) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "several",
     "special_ids",
     "text",
+    "tokenizer",
     "width",
 ]
 
@@ -63,6 +64,15 @@ def text(name: str, value: Any) -> None:
     instance(name, value, str)
     bad = next((c for c in value if "\ud800" <= c <= "\udfff"), None)
     require(bad is None, f"{name} holds the lone surrogate {bad!r}, expected valid Unicode")
+
+
+def tokenizer(name: str, value: Any, special: Iterable[str]) -> None:
+    """``value`` cleans, cuts and decodes text, and has the ids 0, 1, ... for ``special``."""
+    parts = (value.normalizer, value.pre_tokenizer, value.decoder)
+    require(None not in parts, f"{name} lacks a part, expected byte_pair_backend's")
+    for expected, token in enumerate(special):
+        id_ = value.token_to_id(token)
+        require(id_ == expected, f"{token} has the id {id_}, expected {expected}")
 
 
 def several(name: str, value: Any) -> None:
