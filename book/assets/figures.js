@@ -380,6 +380,33 @@
     update();
   };
 
+  // -- chapter 3: a row of the table, and the words that are like it -------------------------------------------------
+
+  const likeness = (root) => {
+    const rows = { bicycle: [3, 0, 0, 0], cat: [3, 2, 0, 0], red: [0, 0, 3, 0], sees: [0, 1, 0, 3], small: [0, 1, 3, 0], the: [1, 0, 1, 0] };
+    const sides = ["noun", "alive", "quality", "action"].map((name, i) => slider(name, { min: 0, max: 6, step: 0.125, value: [3, 3, 0, 0][i] }, () => update()));
+    const now = () => sides.map((side) => +side.input.value);
+    const set = (values) => { values.forEach((value, i) => { sides[i].input.value = value; }); update(); };
+    const button = (text, values) => make("button", { type: "button", class: "play-button", onclick: () => set(values()) }, text);
+    const body = make("tbody");
+    const say = frame(root, "Which words is a dog like?",
+      "Move the numbers of dog. Make it less alive, or give it a quality; then halve all four: it still points the same way.",
+      make("div", { class: "play-controls" }, ...sides.map((side) => side.row)),
+      make("div", { class: "play-controls" }, button("Halve all", () => now().map((value) => value / 2)), button("Start again", () => [3, 3, 0, 0])),
+      make("table", { class: "play-bars play-words" }, make("caption", {}, "Cosine similarity with dog"),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Word"), make("th", { scope: "col" }, "Cosine"))), body));
+    const update = () => {
+      const dog = now(), size = Math.hypot(...dog);
+      const found = Object.entries(rows).map(([word, row]) => [word, size ? dot(dog, row) / (size * Math.hypot(...row)) : 0]);
+      sides.forEach((side, i) => { side.output.textContent = fixed(dog[i]); });
+      body.replaceChildren(...found.map(([word, value]) => make("tr", {}, make("th", { scope: "row" }, word),
+        make("td", {}, make("span", { class: "play-bar play-weight", style: `--value:${value}` }), make("span", { class: "play-number" }, fixed(value))))));
+      const [word, most] = found.reduce((best, one) => (one[1] > best[1] ? one : best));
+      say(size ? `Dog is most like ${word}: cosine ${fixed(most)}. The length of its row is ${fixed(size, 1)}.` : "A row of zeros points nowhere and is like no word.");
+    };
+    update();
+  };
+
   // -- chapter 9: a mask painted by hand -----------------------------------------------------------------------------
 
   const words = ["le", "vélo", "rouge", "dort", ".", "<pad>"];
@@ -506,7 +533,7 @@
   };
 
   window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -460,6 +460,28 @@ def test_a_chain_against_one_look(open_page: Callable[[str], Page]) -> None:
     expect(figure.get_by_role("status")).not_to_have_text(before)
 
 
+def test_a_row_and_the_words_that_are_like_it(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/03_embedding.html").locator("[data-figure=likeness]")
+    rows = torch.tensor(
+        [[3, 0, 0, 0], [3, 2, 0, 0], [0, 0, 3, 0], [0, 1, 0, 3], [0, 1, 3, 0], [1, 0, 1, 0]]
+    ).double()
+
+    def assert_cosines(dog: list[float]) -> None:
+        shown = numbers(figure.locator("tbody .play-number"))
+        exact = torch.cosine_similarity(torch.tensor(dog).double(), rows)
+        assert shown == pytest.approx(exact.tolist(), abs=0.0051)
+
+    assert_cosines([3, 3, 0, 0])
+    figure.get_by_role("button", name="Halve all").click()
+    assert_cosines([3, 3, 0, 0])
+    figure.get_by_label("quality").fill("6")
+    assert_cosines([1.5, 1.5, 6, 0])
+    expect(figure.get_by_role("status")).to_contain_text("most like small: cosine 0.97")
+    for side in ("noun", "alive", "quality"):
+        figure.get_by_label(side).fill("0")
+    assert_cosines([0, 0, 0, 0])
+
+
 def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
     page = open_page(CHAPTER)
     figure = page.locator("[data-figure=scale]")
