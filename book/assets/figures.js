@@ -407,6 +407,42 @@
     update();
   };
 
+  // -- chapter 8: the pencil's layer, part by part --------------------------------------------------------------------
+
+  const columns = ["her", "they", "watch", "clock", "look"];
+  /** What *watch* holds once words have met, and when it leaves the layer. */
+  const pencil = (neighbour, { attention, residual, feedForward }) => {
+    const [weight] = softmax([neighbour === "old" ? 0 : 2, 0]);
+    const met = columns.map((name) => (residual && name === "watch" ? 1 : 0) + (attention && name === neighbour ? weight : 0));
+    const conclude = (fact) => (feedForward ? Math.max(0, met[fact] + 2 * met[2] - 2) : 0);
+    return { met, out: [...met.slice(0, 3), conclude(0), conclude(1)] };
+  };
+
+  const layer = (root) => {
+    const names = { attention: "attention", residual: "keep what it had", feedForward: "feed-forward" };
+    const parts = Object.fromEntries(Object.keys(names).map((part) => [part, make("input", { type: "checkbox", role: "switch", checked: "", onchange: () => update() })]));
+    let neighbour = "her";
+    const words = ["her", "they", "old"].map((word) => make("button", { type: "button", class: "play-button", onclick: () => { neighbour = word; update(); } }, `${word} watch`));
+    const body = make("tbody");
+    const say = frame(root, "A layer with parts missing",
+      "Choose the neighbour, then switch off one part at a time. Which facts does watch hold, and what does it conclude?",
+      make("div", { class: "play-controls" }, ...words),
+      make("div", { class: "play-controls" }, ...Object.entries(parts).map(([part, input]) => make("label", { class: "play-switch" }, input, make("span", {}, names[part])))),
+      make("table", { class: "play-bars play-words" }, make("caption", {}, "The five numbers of watch"),
+        make("thead", {}, make("tr", {}, ...["Number", "Words have met", "Out"].map((text) => make("th", { scope: "col" }, text)))), body));
+    const update = () => {
+      const on = Object.fromEntries(Object.entries(parts).map(([part, input]) => [part, input.checked]));
+      const { met, out } = pencil(neighbour, on);
+      words.forEach((button) => button.setAttribute("aria-pressed", String(button.textContent === `${neighbour} watch`)));
+      body.replaceChildren(...columns.map((name, i) => make("tr", {}, make("th", { scope: "row" }, name), ...[met, out].map((row) => make("td", {},
+        make("span", { class: "play-bar play-weight", style: `--value:${row[i]}` }), make("span", { class: "play-number" }, fixed(row[i])))))));
+      const why = !on.residual ? "It has forgotten that it is watch." : !on.attention ? "It has met nobody."
+        : neighbour === "old" ? "Old says nothing about it." : "It holds both facts, and nobody draws the conclusion.";
+      say(out[3] ? `Watch concludes: a clock, ${fixed(out[3])}.` : out[4] ? `Watch concludes: to look, ${fixed(out[4])}.` : `No conclusion. ${why}`);
+    };
+    update();
+  };
+
   // -- chapter 9: a mask painted by hand -----------------------------------------------------------------------------
 
   const words = ["le", "vélo", "rouge", "dort", ".", "<pad>"];
@@ -533,7 +569,7 @@
   };
 
   window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -647,10 +647,37 @@ def test_a_mask_is_painted_by_pointer_and_by_keyboard(open_page: Callable[[str],
     assert figure.locator(".play-square[tabindex='0']").count() == 1
 
 
+def test_a_layer_with_parts_missing(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/08_encoder.html")
+    figure = page.locator("[data-figure=layer]")
+    share = math.e**2 / (math.e**2 + 1)  # of her or they in what watch receives
+    said = figure.get_by_role("status")
+
+    def assert_out(*expected: float) -> None:
+        shown = numbers(figure.locator("tbody td:nth-child(3) .play-number"))
+        assert shown == pytest.approx(expected, abs=0.0051)
+
+    assert_out(share, 0, 1, share, 0)
+    figure.get_by_role("button", name="they watch").press("Enter")
+    assert_out(0, share, 1, 0, share)
+    expect(said).to_contain_text("to look, 0.88")
+    figure.get_by_role("button", name="her watch").click()
+    for part, expected, reason in (
+        ("attention", (0, 0, 1, 0, 0), "met nobody"),
+        ("keep what it had", (share, 0, 0, 0, 0), "forgotten"),
+        ("feed-forward", (share, 0, 1, 0, 0), "nobody draws"),
+    ):
+        figure.get_by_label(part).press("Space")
+        assert_out(*expected)
+        expect(said).to_contain_text(reason)
+        figure.get_by_label(part).press("Space")
+    assert_out(share, 0, 1, share, 0)
+
+
 def test_figures_fit_a_phone(browser: Browser, address: str) -> None:
     with window(browser, "light", "narrow", has_touch=True) as context:
         page = context.new_page()
-        for name in ("04_positional", "05_attention", "09_decoder"):
+        for name in ("04_positional", "05_attention", "08_encoder", "09_decoder"):
             page.goto(f"{address}/book/{name}.html", wait_until="load")
             inside = page.locator(".play").evaluate_all(
                 """all => all.map(f => [...f.querySelectorAll("*")].every(
