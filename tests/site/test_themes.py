@@ -28,7 +28,9 @@ from scratch.plumbing.style import LIGHT_NUMBERS, STYLE, heat_map
 SUMMARIES = {"the code of this figure", "the imports", "the code", "the check", "this cell"}
 READABLE = 4.5  # the contrast that WCAG asks of words
 # each word of each figure with its colour and that of what lies behind it
-WORDS = """() => [...document.querySelectorAll("article :is(svg.book-figure, .hero-picture)")].flatMap(svg => {
+WORDS = """() => [
+    ...document.querySelectorAll("article :is(svg.book-figure, .hero-picture)")
+].flatMap(svg => {
     svg.scrollIntoView({block: "center"});
     const page = getComputedStyle(document.body).backgroundColor;
     const words = [...svg.querySelectorAll("text")].flatMap(
