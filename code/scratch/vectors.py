@@ -28,10 +28,12 @@ def place_vectors(
     """
     row = {word: n for n, word in enumerate(words)}
     D, shape = embedding.d_model, tuple(vectors.shape)
-    checks.same_length("vocabulary", vocabulary, "rows of the embedding", embedding.weight)
-    found = f"words holds {len(row)} different ones of {len(words)} and vectors has shape {shape}"
-    good = len(words) == len(row) and shape == (len(row), D)
-    checks.require(good, f"{found}, expected a word for each vector, (N, {D})")
+    V, size = len(vocabulary), len(embedding.weight)
+    good = (V, len(words), shape) == (size, len(row), (len(row), D))
+    found = (
+        f"vocabulary holds {V}, words {len(row)} different ones of {len(words)}, vectors {shape}"
+    )
+    checks.require(good, f"{found}, expected {size}, and a word for each vector, (N, {D})")
     ids = [v for v, word in enumerate(vocabulary) if word in row]
     chosen = vectors[[row[vocabulary[v]] for v in ids]]  # (found, D)
     with torch.no_grad():

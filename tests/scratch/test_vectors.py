@@ -46,13 +46,13 @@ BAD_PLACES: list[tuple[Callable[[], object], tuple[str, ...]]] = [
     (lambda: place_vectors(EMBEDDING, VOCABULARY, ["a", "a"], VECTORS[:1]), ("1 different",)),
     (
         lambda: place_vectors(EMBEDDING, VOCABULARY, ["a", "b"], torch.zeros(2, 3)),
-        ("vectors has shape (2, 3)", "(N, 4)"),
+        ("vectors (2, 3)", "(N, 4)"),
     ),
     (
         lambda: place_vectors(EMBEDDING, VOCABULARY, ["a", "b"], torch.zeros(2, 1)),
-        ("vectors has shape (2, 1)", "(N, 4)"),
+        ("vectors (2, 1)", "(N, 4)"),
     ),
-    (lambda: place_vectors(EMBEDDING, VOCABULARY, ["a"], VECTORS[0]), ("vectors has shape (4,)",)),
+    (lambda: place_vectors(EMBEDDING, VOCABULARY, ["a"], VECTORS[0]), ("vectors (4,)",)),
 ]
 
 
