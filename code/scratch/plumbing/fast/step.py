@@ -117,6 +117,14 @@ def _products(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add ``a @ b`` to ``total``, without a copy of its size where all are of one kind."""
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
+
+
 class _ChunkedLoss(torch.autograd.Function):
     """Label-smoothed cross-entropy whose gradients are made chunk by chunk on the way forward.
 
@@ -131,11 +139,12 @@ class _ChunkedLoss(torch.autograd.Function):
         kind = _products(hidden)
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         d_hidden, d_weight, w = torch.empty_like(hidden), torch.zeros_like(weight), weight.to(kind)
+        scores = hidden.new_empty(min(CHUNK, N), V, dtype=kind)  # the same memory for every chunk
         for h, d_h, right in zip(
             hidden.split(CHUNK), d_hidden.split(CHUNK), labels.split(CHUNK), strict=True
         ):
             rows = torch.arange(len(h), device=h.device)
-            logits = (h.to(kind) @ w.T).to(h)  # (C, V)
+            logits = torch.mm(h.to(kind), w.T, out=scores[: len(h)]).to(h)  # (C, V)
             top = logits.amax(dim=-1, keepdim=True)
             total -= (1 - smoothing) * logits[rows, right].sum()
             odds = logits.sub_(top).exp_()  # in place: the scores are not needed any more
@@ -144,7 +153,7 @@ class _ChunkedLoss(torch.autograd.Function):
             odds[rows, right] -= (1 - smoothing) * sums[:, 0]
             d = odds.to(kind)
             d_h.copy_(d @ w).div_(sums)
-            d_weight += d.T @ (h / sums).to(kind)
+            _add_product(d_weight, d.T, (h / sums).to(kind))
         all_h, all_w, share = hidden.sum(dim=0), weight.sum(dim=0), smoothing / V
         total -= share * all_h.dot(all_w)
         ctx.save_for_backward(d_hidden.sub_(share * all_w), d_weight.sub_(share * all_h))
