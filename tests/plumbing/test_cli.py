@@ -450,6 +450,7 @@ def test_a_recipe_can_be_changed_from_the_command_line(
     header, *entries = (json.loads(line) for line in (out / "log.jsonl").open())
     assert header["training"]["max_tokens"] == 40
     assert header["training"]["seed"] == 9
+    assert header["extras"]["noise"] is False  # it is made for English and French
     assert header["examples"] == len(PAIRS)
     assert [e["step"] for e in entries if "loss" in e] == [1, 2, 3, 4]
     assert (header["processes"], header["threads"]) == (1, 1)

@@ -86,7 +86,9 @@ def changed(
     made = {"max_tokens": batch_size, **training}
     made = {name: value for name, value in made.items() if value is not None}
     extras = recipe.extras if patience is None else replace(recipe.extras, patience=patience)
-    corpus = recipe.corpus if tsv is None else TSV + tsv
+    corpus = recipe.corpus
+    if tsv is not None:  # whose languages nobody knows, while noise is made for English and French
+        corpus, extras = TSV + tsv, replace(extras, noise=False)
     return replace(recipe, corpus=corpus, training=replace(recipe.training, **made), extras=extras)
 
 
