@@ -16,11 +16,14 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, e
 from torch import nn
 
 from press.site.extension import version_modules
+from scratch.alignment import word_attention
 from scratch.attention import scaled_dot_product_attention
 from scratch.feedforward import FeedForward
+from scratch.plumbing.models.storage import load_pretrained
 from scratch.positional import sinusoidal_table
 from scratch.residual import LayerNorm
 from scratch.tokens import train_tokenizer
+from scratch.translation import Translator
 from visit import Visit, window
 
 CHAPTER = "book/05_attention.html"
@@ -684,3 +687,17 @@ def test_figures_fit_a_phone(browser: Browser, address: str) -> None:
                     e => e.getBoundingClientRect().right <= f.getBoundingClientRect().right + 1))"""
             )
             assert inside and all(inside), name
+
+
+def test_the_first_page_plays_what_the_model_wrote_and_where_it_looked(root: Path) -> None:
+    page = (root / "book/index.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"data-trace='([^']*)'", page)
+    trace = json.loads(text)
+    english, french = (" ".join(trace[side]).replace(" .", ".") for side in ("source", "target"))
+    model, tokenizer = load_pretrained("en-fr")
+    assert Translator(model, tokenizer).translate([english])[0].text == french
+    weights, source, target = word_attention(model, tokenizer, english, french)
+    assert (source, target) == (trace["source"], trace["target"])
+    seen = torch.tensor(trace["weights"])
+    assert torch.allclose(weights[-1].mean(dim=0), seen, rtol=0, atol=0.011)  # two digits are kept
+    assert target[int(seen[:, source.index("red")].argmax())] == "rouge"
