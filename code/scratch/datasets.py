@@ -133,16 +133,17 @@ def grammar() -> Splits:
     return split_pairs(20_000, 500, 500, seed=0)
 
 
-def multi30k(split: str) -> list[tuple[str, str]]:
+def multi30k(split: str, language: str = "fr") -> list[tuple[str, str]]:
     """Return the (English, French) captions of ``split``, fetched once and verified.
 
-    Splits: "train" (29,000), "val" (1,014) and "test_2016_flickr" (1,000).
+    Splits: "train" (29,000), "val" (1,014) and "test_2016_flickr" (1,000).  With the ``language``
+    "de" the captions are English and German.
     Source: Elliott et al. (2016, 2017); for research and education, non-commercial.
     """
     checks.one_of("split", split, MULTI30K_SPLITS)
     english = read_lines(f"multi30k/{split}.en.gz")
-    french = read_lines(f"multi30k/{split}.fr.gz")
-    return list(zip(english, french, strict=True))
+    other = read_lines(f"multi30k/{split}.{language}.gz")
+    return list(zip(english, other, strict=True))
 
 
 def tatoeba(split: str) -> list[tuple[str, str]]:

@@ -176,7 +176,7 @@ def test_the_card_says_on_what_a_run_went_on(run: Path, shelf: Path, tmp_path: P
     (tmp_path / "one/log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     folder, _ = ship(tmp_path / "one", "en-fr")
     card = (folder / CARD).read_text()
-    assert "processes × threads: 2 × 1, then processes × threads: 1 × 2, then" in card
+    assert "processes × threads: 2 × 1, then 1 × 2, then 4 × 2" in card
 
 
 DAMAGED: list[dict[str, Any]] = [

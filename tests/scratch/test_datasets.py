@@ -211,6 +211,7 @@ def test_lines_of_a_file_are_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_unknown_split_is_named() -> None:
     refuses(lambda: multi30k("test"), "split is 'test'", "test_2016_flickr")
     refuses(lambda: multi30k(None), "split is None")  # type: ignore[arg-type]
+    refuses(lambda: multi30k("val", "xx"), "multi30k/val.xx.gz")
 
 
 @pytest.fixture

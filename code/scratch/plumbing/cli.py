@@ -97,7 +97,7 @@ def _add_train(commands: Any) -> None:
     c.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
     c.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     c.add_argument(
-        "--processes", type=int, metavar="N", help="share the work (2 for en-fr, 1 for grammar)"
+        "--processes", type=int, metavar="N", help="share the work (2, and 1 for grammar)"
     )
     c.add_argument("--tsv", metavar="FILE", help="train on a file of two columns instead")
     c.add_argument("--begin-with", metavar="DIR", help="begin with a finished run's weights")

@@ -11,7 +11,7 @@ from scratch.datasets import grammar, group_references, multi30k, read_tsv, tato
 from scratch.plumbing.data.everyday import everyday_sentences, first_inputs
 from scratch.plumbing.data.fetch import CHECKSUMS, local_path, read_lines
 from scratch.plumbing.data.grammar import sample_phrases
-from scratch.splits import HeldOut, hold_out, sentence_key, without_shared
+from scratch.splits import HeldOut, hold_out, sentence_key
 
 __all__ = [
     "PAIRS",
@@ -38,12 +38,8 @@ def load_pairs(corpus: str) -> list[tuple[str, str]]:
         return _split_file(corpus).train
     if corpus == "grammar":
         return [(pair.english_text, pair.french_text) for pair in grammar().train]
-    never, pairs = never_seen(corpus), PAIRS[corpus].train()
-    return [p for p in without_shared(pairs, held_out_pairs(corpus)) if never.isdisjoint(_keys(p))]
-
-
-def _keys(pair: tuple[str, str]) -> tuple[str, str]:
-    return sentence_key(pair[0]), sentence_key(pair[1])
+    never = never_seen(corpus)
+    return [pair for pair in PAIRS[corpus].train() if never.isdisjoint(map(sentence_key, pair))]
 
 
 def never_seen(corpus: str) -> set[str]:
@@ -125,12 +121,6 @@ def _turned(read: Callable[[], Pairs]) -> Callable[[], Pairs]:
     return lambda: [(target, source) for source, target in read()]
 
 
-def _captions(split: str, language: str) -> Pairs:
-    """Return English captions of Multi30k with those of another language."""
-    sides = (read_lines(f"multi30k/{split}.{code}.gz") for code in ("en", language))
-    return list(zip(*sides, strict=True))
-
-
 def _files(language: str) -> tuple[str, ...]:
     parts = ("train", "val", "test_2016_flickr")
     return tuple(f"multi30k/{part}.{code}.gz" for part in parts for code in ("en", language))
@@ -168,10 +158,10 @@ PAIRS = {
     "en-fr": ENGLISH_FRENCH,
     "fr-en": ENGLISH_FRENCH.turned(),
     "en-de": LanguagePair(
-        lambda: _captions("train", "de"),
+        lambda: multi30k("train", "de"),
         {
-            "multi30k-val": lambda: _captions("val", "de"),
-            "multi30k-test": lambda: _captions("test_2016_flickr", "de"),
+            "multi30k-val": lambda: multi30k("val", "de"),
+            "multi30k-test": lambda: multi30k("test_2016_flickr", "de"),
         },
         _files("de"),
     ),

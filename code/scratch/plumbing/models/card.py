@@ -64,9 +64,7 @@ def _fill(name: str, files: Mapping[str, bytes]) -> str:
         else "none",
         command=header["command"],
         hardware=about["hardware"] or f"{header['machine']} {header['kernels']}",
-        processes=", then ".join(
-            dict.fromkeys(f"processes × threads: {r['processes']} × {r['threads']}" for r in ran)
-        ),
+        processes=", then ".join(dict.fromkeys(f"{r['processes']} × {r['threads']}" for r in ran)),
         precision="matrix products in bfloat16" if header["computed_on"]["bf16"] else "float32",
         hours=f"{seconds_of(entries) / 3600:.1f}",
         dev=", ".join(f"{n} {bleu:.1f}" for n, bleu in looks[-1]["dev_bleu"].items())

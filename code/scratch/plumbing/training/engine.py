@@ -37,8 +37,8 @@ class Machine:
     """What computes: ``device`` is "cpu" or "cuda".
 
     ``bf16`` lets matrix products run in bfloat16, which GPUs and processors with AMX have units
-    for; ``compile`` translates the model with
-    ``torch.compile`` (a C++ compiler is needed on a processor).
+    for; ``compile`` translates the model with ``torch.compile`` (a C++ compiler is needed on a
+    processor).
     """
 
     device: str = "cpu"
