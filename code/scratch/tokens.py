@@ -100,10 +100,10 @@ def byte_pair_backend() -> Backend:
 def train_tokenizer(lines: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learn merges from ``lines`` until the vocabulary has at most ``vocab_size`` tokens.
 
-    Raises ValueError for fewer than the 3 special tokens and 256 bytes, or for no text.
+    Raises ValueError for fewer than the 3 special tokens and 256 bytes.
     """
     checks.between("vocab_size", vocab_size, 3 + 256, 1_000_000)
-    lines = checks.some_text("lines", lines)
+    checks.several("lines", lines)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         show_progress=False,

@@ -32,7 +32,6 @@ __all__ = [
     "same_length",
     "same_shape",
     "several",
-    "some_text",
     "special_ids",
     "text",
     "tokenizer",
@@ -80,14 +79,6 @@ def several(name: str, value: Any) -> None:
     """``value`` is a list or the like; one string by itself, which is easily passed, is not."""
     good = isinstance(value, Iterable) and not isinstance(value, str | bytes)
     require(good, f"{name} is a {type(value).__name__}, expected a list of several")
-
-
-def some_text(name: str, value: Any) -> list[str]:
-    """Return ``value``, several texts, as a list; at least one of them is not empty."""
-    several(name, value)
-    lines = list(value)
-    require(any(lines), f"{name} holds no text, expected at least one character")
-    return lines
 
 
 def one_of(name: str, value: Any, choices: Collection[str]) -> None:
