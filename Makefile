@@ -141,7 +141,7 @@ node_modules/.installed: package.json package-lock.json | $(READY)
 
 # Sphinx copies style and scripts only when it writes a page, so a change to them has every page written again.
 _build/.assets: $(VENDOR)/.staged $(MODEL)/manifest.json $(wildcard book/assets/* book/assets/*/*) \
-		$(addprefix code/press/site/,extension.py cards.py figures.py mathematics.py) | $(READY)
+		$(addprefix code/press/site/,extension.py cards.py figures.py mathematics.py storefront.py) | $(READY)
 	@if [ -d $(SITE) ]; then find $(SITE) -name "*.html" -delete; fi
 	@touch $@
 

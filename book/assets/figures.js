@@ -535,10 +535,11 @@
       d: `M${left},${at(s)} C${left + 60},${at(s)} ${right - 60},${at(t)} ${right},${at(t)}`, style: `--weight:${weight}` })]))));
     const picture = svg("svg", { class: "hero-picture", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...lines, ...english, ...french);
     const button = make("button", { type: "button", class: "play-button", onclick: () => play() }, "Play again");
+    const site = new URL(document.documentElement.dataset.content_root || "./", location.href);
     const field = make("input", { type: "text", class: "hero-field", placeholder: "Type an English sentence", "aria-label": "Your own sentence, in English", maxlength: 200 });
     const form = make("form", { class: "hero-form", onsubmit: (event) => {
       event.preventDefault();
-      if (field.value.trim()) location.href = `playground.html#${new URLSearchParams({ s: field.value.trim() })}`;
+      if (field.value.trim()) location.href = `${site}book/playground.html#${new URLSearchParams({ s: field.value.trim() })}`;
     } }, field, make("button", { type: "submit", class: "play-button" }, "Translate"));
     const caption = root.querySelector("p");
     root.replaceChildren(picture, make("div", { class: "hero-controls" }, form, button), ...(caption ? [caption] : []));

@@ -76,6 +76,17 @@ FAINT = """async () => {
     return (await axe.run({ include: [...kinds.values()] }, options)).violations
         .flatMap(v => v.nodes.map(n => [n.target.join(" "), n.html, n.failureSummary]));
 }"""
+# how far the page has jumped by itself since it began to load: the sum that browsers report, with
+# what jumped; what a reader has set off does not count
+JUMPS = """() => new Promise(done => {
+    new PerformanceObserver(list => {
+        const jumps = list.getEntries().filter(e => !e.hadRecentInput);
+        const parts = jumps.flatMap(e => e.sources.map(s => s.node?.nodeName));
+        done([jumps.reduce((sum, e) => sum + e.value, 0), parts]);
+    }).observe({ type: "layout-shift", buffered: true });
+    setTimeout(() => done([0, []]), 300);
+})"""
+MOST_JUMPS = 0.05
 SIDEWAYS = "() => Math.max(0, document.documentElement.scrollWidth - innerWidth)"
 
 
@@ -123,6 +134,11 @@ class Visit:
             "boxes that scroll beyond the keyboard's reach": OUT_OF_REACH,
         }
         return {what: self.page.evaluate(check) for what, check in checks.items()}
+
+    def jumps(self) -> list[Any]:
+        """Return how far the page jumped while it was loading, and what did, if it is too far."""
+        far, what = self.page.evaluate(JUMPS)
+        return [round(far, 3), *what] if far >= MOST_JUMPS else []
 
     def axe(self, *rules: str, part: str | None = None) -> list[Any]:
         """Return the grave faults that axe-core finds, by all its rules or by those named."""

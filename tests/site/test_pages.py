@@ -41,7 +41,8 @@ def test_page(browser: Browser, address: str, page_name: str) -> None:
         visit = Visit(context.new_page(), address)
         weight = Weight(visit)
         visit.open(page_name)
-        found = {f"{what}, narrow": places for what, places in visit.misfits().items()}
+        found: dict[str, Any] = {"jumps while it loads": visit.jumps()}
+        found |= {f"{what}, narrow": places for what, places in visit.misfits().items()}
         visit.page.evaluate("scrollTo(0, document.body.scrollHeight)")  # loads what waits for that
         visit.become("light", "wide")
         found |= {f"{what}, wide": places for what, places in visit.misfits().items()}
@@ -72,6 +73,7 @@ def test_frame(browser: Browser, address: str, page: str, scheme: str, width: st
         visit.open(page)
         found: dict[str, Any] = visit.misfits()
         found |= {
+            "jumps while it loads": visit.jumps(),
             "images that do not load": visit.page.evaluate(UNLOADED),
             "grave faults that axe-core finds": visit.axe(),
             "complaints of the browser": visit.errors + visit.lost,
@@ -147,5 +149,6 @@ def test_search_works_without_a_network(page: Page, address: str, words: str, ti
 
 def test_first_page_leads_to_the_book(page: Page, address: str) -> None:
     page.goto(f"{address}/")
-    page.wait_for_url(f"{address}/book/index.html")
-    assert "The Tested Transformer" in page.title()
+    assert page.title().count("The Tested Transformer") == 1
+    page.get_by_role("link", name="Start with chapter 1").click()
+    page.wait_for_url(f"{address}/book/01_why_attention.html")

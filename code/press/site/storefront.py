@@ -1,0 +1,158 @@
+"""What a page says of itself to whoever finds it, shares it or opens it for the first time.
+
+A description, the tags and the picture of a shared link, the fonts it will need, a first page at
+the root of the site, a page for addresses that lead nowhere, and a list of all pages.  Shared links
+and the list want the address that the site will have: SITE_URL in the environment of `make book`.
+"""
+
+import html
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from docutils import nodes
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT, TITLE = "book/index", "How a Transformer works, in code that is tested"
+PICTURES = "_static/shared"
+LONGEST = 160  # characters of a description
+SIZE, MARGIN = (1200, 630), 80
+PAPER, INK, BLUE, VERMILION, PALE = "#ffffff", "#141a25", "#2b5c9e", "#cf4f2a", "#dfe7f2"
+FONTS = ("source-serif-4-latin-wght-normal", "source-sans-3-latin-wght-normal")
+CODE, FORMULA = "source-code-pro-latin-wght-normal", "katex/fonts/KaTeX_Math-Italic.woff2"
+EARLY = "documentation_options"  # a script within the page needs it at once
+WITH_CODE, WITH_FORMULAS = ('class="highlight', CODE), ('class="katex', "KaTeX_Main-Regular")
+LOST = """<p>There is no page at this address. <a href="{root}">The first page</a> leads to all of
+them, and <a href="{root}search.html">the search</a> knows every word.</p>"""
+
+
+def register(app: Any) -> None:
+    """Connect what this module does to ``app``."""
+    app.connect("config-inited", lambda _, config: setattr(config, "html_baseurl", address()))
+    app.connect("html-page-context", introduce)
+    app.connect("html-page-context", hasten, priority=990)  # when all scripts are known
+    app.connect("build-finished", finish)
+
+
+def address() -> str:
+    """The address of the site, with a slash at its end, or nothing."""
+    url = os.environ.get("SITE_URL", "").strip()
+    return f"{url.rstrip('/')}/" if url else ""
+
+
+def introduce(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Give a page its description and the tags of a shared link."""
+    site = app.config.html_title
+    title = re.sub("<.+?>", "", html.unescape(context.get("title") or site))
+    if page == ROOT:
+        context["title"] = TITLE  # of the window: the name of the book stands behind it
+    context.setdefault("metatags", "")
+    tags = [("og:title", title), ("og:site_name", site), ("og:type", "article")]
+    said = description(tree) if tree is not None else ""
+    above = "../" * page.count("/")
+    if said:
+        tags.append(("og:description", said))
+        context["metatags"] += f'\n<meta name="description" content="{html.escape(said)}">'
+    if tree is not None and not page.startswith("book/api"):
+        name = page.rpartition("/")[2]
+        draw(Path(app.outdir, PICTURES, f"{name}.png"), title, site)
+        tags += [("og:image", f"{address() or above}{PICTURES}/{name}.png")]
+        tags += [("og:image:width", str(SIZE[0])), ("og:image:height", str(SIZE[1]))]
+    if address():
+        tags.append(("og:url", f"{address()}{page}.html"))
+    for name, value in tags:
+        context["metatags"] += f'\n<meta property="{name}" content="{html.escape(value)}">'
+    context["metatags"] += '\n<meta name="twitter:card" content="summary_large_image">'
+
+
+def description(tree: nodes.document) -> str:
+    """The first sentences that a page says, in at most ``LONGEST`` characters."""
+    for paragraph in tree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        if len(text) > 40:
+            return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"
+    return ""
+
+
+def hasten(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Name the fonts early, and let scripts wait until the page can be read."""
+    above, body = "../" * page.count("/"), context.get("body", "")
+    fonts = [f"fonts/{name}.woff2" for name in FONTS]
+    fonts += [f"fonts/{CODE}.woff2"] if WITH_CODE[0] in body else []
+    fonts += [f"katex/fonts/{WITH_FORMULAS[1]}.woff2", FORMULA] if WITH_FORMULAS[0] in body else []
+    for font in fonts:
+        context["metatags"] += (
+            f'\n<link rel="preload" href="{above}_static/{font}" as="font" type="font/woff2"'
+            " crossorigin>"
+        )
+    for script in context.get("script_files", []) if tree is not None else ():  # not the search's
+        name = str(getattr(script, "filename", ""))
+        if name.endswith(".js") and EARLY not in name and "type" not in script.attributes:
+            script.attributes.setdefault("defer", "defer")
+
+
+def draw(path: Path, title: str, site: str) -> None:
+    """Draw the picture that stands beside a shared link: the title, and the mark of the book."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    card = Image.new("RGB", SIZE, PAPER)
+    pen, side, gap = ImageDraw.Draw(card), 62, 14
+    for row in range(4):  # a heat map in which two words have changed places
+        for column in range(4):
+            x, y = SIZE[0] - MARGIN - (4 - column) * (side + gap) + gap, MARGIN + row * (side + gap)
+            at_home, crossed = row == column and row in (0, 3), {row, column} == {1, 2}
+            colour = BLUE if at_home else VERMILION if crossed else PALE
+            pen.rounded_rectangle((x, y, x + side, y + side), 10, fill=colour)
+    large = ImageFont.truetype(folder / "DejaVuSerif-Bold.ttf", 62)
+    lines, width = [""], SIZE[0] - 3 * MARGIN - 4 * (side + gap)
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if pen.textlength(longer, large) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    pen.multiline_text((MARGIN, MARGIN), "\n".join(lines).strip(), INK, large, spacing=18)
+    small = ImageFont.truetype(folder / "DejaVuSans.ttf", 34)
+    pen.text((MARGIN, SIZE[1] - MARGIN - 34), site, BLUE, small)
+    card.quantize(32).save(path, optimize=True)
+
+
+def finish(app: Any, exception: Exception | None) -> None:
+    """Write the page at the root, the page for lost readers, and the list of pages."""
+    out, first = Path(app.outdir), Path(app.outdir, f"{ROOT}.html")
+    if exception or app.builder.format != "html" or not first.is_file():
+        return
+    page = first.read_text(encoding="utf-8")
+    (out / "index.html").write_text(moved(page, ROOT), encoding="utf-8")
+    article = re.compile(r'(<article class="bd-article".*?>).*?(</article>)', re.S)
+    root = address() or "/"
+    lost = article.sub(rf"\1<h1>Not here</h1>{LOST.format(root=root)}\2", page, count=1)
+    lost = re.sub(r"<title>.*?</title>", "<title>Not here</title>", lost, flags=re.S)
+    lost = lost.replace("<head>", f'<head><base href="{root}book/">', 1)
+    (out / "404.html").write_text(lost, encoding="utf-8")
+    if address():
+        names = sorted(app.env.found_docs)
+        urls = "".join(f"<url><loc>{address()}{name}.html</loc></url>\n" for name in names)
+        (out / "sitemap.xml").write_text(
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n',
+            encoding="utf-8",
+        )
+
+
+def moved(page: str, name: str) -> str:
+    """A page of a folder as it stands at the root: what it leads to is found from there."""
+    folder = name.rpartition("/")[0]
+
+    def lead(found: re.Match[str]) -> str:
+        attribute, target = found.groups()
+        words = attribute == "content" and not target.startswith("../")
+        if words or re.match(r"[a-z]+:|#|/|$", target):
+            return found[0]
+        target = target.removeprefix("../") if target.startswith("../") else f"{folder}/{target}"
+        return f'{attribute}="{target}"'
+
+    page = re.sub(r'\b(href|src|action|content)="([^"]*)"', lead, page)
+    return page.replace('data-content_root="../"', 'data-content_root="./"')
