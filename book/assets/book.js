@@ -24,7 +24,6 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "none");
   // A table or an output that is wider than a phone scrolls by itself, not the page; the keyboard reaches it too.
   for (const table of document.querySelectorAll("article table")) {
-    for (const cell of table.querySelectorAll("td")) cell.classList.toggle("wordy", cell.textContent.length > 60);
     if (table.closest(".table-scroll, .pst-scrollable-table-container")) continue;
     const box = document.createElement("div");
     box.className = "table-scroll";
@@ -38,8 +37,8 @@ document.addEventListener("DOMContentLoaded", () => {
     text.data = text.data.slice(1);
     link.before(" ");
   }
-  // A long name breaks where its words end, and nowhere else if it can; a short one and an option don't break.
-  for (const name of document.querySelectorAll("article :not(pre) > code, article h1, .bd-links a, .prev-next-title")) {
+  // A long name breaks where its words end, as press/site/storefront.py has it break in the text.
+  for (const name of document.querySelectorAll(".bd-links a, .prev-next-title")) {
     const walker = document.createTreeWalker(name, NodeFilter.SHOW_TEXT);
     const texts = [];
     while (walker.nextNode()) texts.push(walker.currentNode);

@@ -17,13 +17,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT, TITLE = "book/index", "How a Transformer works, in code that is tested"
 PICTURES = "_static/shared"
-LONGEST = 160  # characters of a description
+LONGEST, CELL, NAME = 160, 60, 16  # characters of a description, a short cell, a short name
 SIZE, MARGIN = (1200, 630), 80
 PAPER, INK, BLUE, VERMILION, PALE = "#ffffff", "#141a25", "#2b5c9e", "#cf4f2a", "#dfe7f2"
-FONTS = ("source-serif-4-latin-wght-normal", "source-sans-3-latin-wght-normal")
-CODE, FORMULA = "source-code-pro-latin-wght-normal", "katex/fonts/KaTeX_Math-Italic.woff2"
+FONTS = {  # by what a page holds that is set in them
+    "": ["fonts/source-serif-4-latin-wght-normal", "fonts/source-sans-3-latin-wght-normal"],
+    "<em": ["fonts/source-serif-4-latin-wght-italic"],
+    "<code": ["fonts/source-code-pro-latin-wght-normal"],
+    'class="katex': ["katex/fonts/KaTeX_Main-Regular", "katex/fonts/KaTeX_Math-Italic"],
+}
 EARLY = "documentation_options"  # a script within the page needs it at once
-WITH_CODE, WITH_FORMULAS = ('class="highlight', CODE), ('class="katex', "KaTeX_Main-Regular")
 LOST = """<p>There is no page at this address. <a href="{root}">The first page</a> leads to all of
 them, and <a href="{root}search.html">the search</a> knows every word.</p>"""
 
@@ -32,6 +35,7 @@ def register(app: Any) -> None:
     """Connect what this module does to ``app``."""
     app.connect("config-inited", lambda _, config: setattr(config, "html_baseurl", address()))
     app.connect("html-page-context", introduce)
+    app.connect("html-page-context", settle)
     app.connect("html-page-context", hasten, priority=990)  # when all scripts are known
     app.connect("build-finished", finish)
 
@@ -79,18 +83,46 @@ def description(tree: nodes.document) -> str:
 def hasten(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
     """Name the fonts early, and let scripts wait until the page can be read."""
     above, body = "../" * page.count("/"), context.get("body", "")
-    fonts = [f"fonts/{name}.woff2" for name in FONTS]
-    fonts += [f"fonts/{CODE}.woff2"] if WITH_CODE[0] in body else []
-    fonts += [f"katex/fonts/{WITH_FORMULAS[1]}.woff2", FORMULA] if WITH_FORMULAS[0] in body else []
-    for font in fonts:
+    for font in (font for part, fonts in FONTS.items() if part in body for font in fonts):
         context["metatags"] += (
-            f'\n<link rel="preload" href="{above}_static/{font}" as="font" type="font/woff2"'
-            " crossorigin>"
+            f'\n<link rel="preload" href="{above}_static/{font}.woff2" as="font"'
+            ' type="font/woff2" crossorigin>'
         )
-    for script in context.get("script_files", []) if tree is not None else ():  # not the search's
-        name = str(getattr(script, "filename", ""))
-        if name.endswith(".js") and EARLY not in name and "type" not in script.attributes:
-            script.attributes.setdefault("defer", "defer")
+    if tree is not None:  # the search runs its own scripts while it is read
+        context["script_files"] = [waiting(script) for script in context["script_files"]]
+
+
+def waiting(script: Any) -> Any:
+    """A script as it is named in the head of one page, deferred where nothing needs it before."""
+    name = str(getattr(script, "filename", ""))
+    if not name.endswith(".js") or EARLY in name or "type" in script.attributes:
+        return script
+    kept = {"defer": "defer", **script.attributes}
+    return type(script)(script.filename, priority=script.priority, **kept)
+
+
+def settle(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Let long names break where their words end, and mark the cells of tables that hold prose."""
+    body = context.get("body", "")
+    body = re.sub(r'(?<=<span class="pre">)[^<]+(?=</span>)', lambda m: breakable(m[0]), body)
+    body = re.sub(r"(?<=<h1>)[^<\s]+(?=<)", lambda m: breakable(m[0]), body)
+    context["body"] = re.sub(r"<td([^>]*)>(.*?)</td>", prose, body, flags=re.S)
+
+
+def prose(cell: re.Match[str]) -> str:
+    """A cell of a table, with a class of its own if its text is long."""
+    given, inside = cell.groups()
+    if len(html.unescape(re.sub("<.+?>", "", inside)).strip()) <= CELL:
+        return cell[0]
+    given = given.replace('class="', 'class="wordy ') if "class=" in given else ' class="wordy"'
+    return f"<td{given}>{inside}</td>"
+
+
+def breakable(name: str) -> str:
+    """A name in code that breaks at its dots and slashes if it is long, and not at all if short."""
+    if len(html.unescape(name)) <= NAME:
+        return f'<span class="no-break">{name}</span>' if re.search("[-/]", name) else name
+    return re.sub(r"(\w[._:/]+)(?=\w)", r"\1<wbr>", name)
 
 
 def draw(path: Path, title: str, site: str) -> None:
