@@ -532,12 +532,12 @@
     const line = make("p", { class: "play-line" }), body = make("tbody"), kept = make("tbody");
     const columns = Math.max(source.length, weights.length);
     const say = frame(root, "Write it yourself",
-      "Write on, word by word, and back again. Blue is read, orange is written, dashed does not exist yet.",
+      "Write on, word by word, or go back. Blue is what the step reads, orange what it adds; dashed does not exist yet.",
       make("div", { class: "play-controls" }, back, on, step.row), line,
       make("div", { class: "play-row" },
-        make("table", { class: "play-bars play-words" }, make("caption", {}, "Where this step looks"),
-          make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "English"), make("th", { scope: "col" }, "Weight"))), body),
-        make("table", { class: "play-cache" }, make("caption", {}, "What the cache of a layer holds: a square is a vector"), kept)));
+        make("div", { class: "play-plot" }, make("table", { class: "play-bars play-words" }, make("caption", {}, "Where this step looks"),
+          make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "English"), make("th", { scope: "col" }, "Weight"))), body)),
+        make("table", { class: "play-cache" }, make("caption", {}, "The cache of a layer: a square is a vector"), kept)));
     const update = () => {
       const t = +step.input.value - 1, looked = weights[t], most = looked.indexOf(Math.max(...looked));
       step.output.textContent = t + 1;
