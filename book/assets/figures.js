@@ -521,6 +521,41 @@
     ].join(" ").trim();
   };
 
+  // -- chapter 9: a sentence written step by step ---------------------------------------------------------------------
+
+  /** Plays a recorded translation forwards and backwards: what each step reads, where it looks, what the cache holds. */
+  const writing = (root) => {
+    const { source, target, chances, weights } = JSON.parse(root.dataset.trace);
+    const step = slider("Step", { min: 1, max: weights.length, step: 1, value: 1 }, () => update());
+    const button = (text, by) => make("button", { type: "button", class: "play-button", onclick: () => { step.input.value = +step.input.value + by; update(); } }, text);
+    const [back, on] = [button("Back", -1), button("Write on", 1)];
+    const line = make("p", { class: "play-line" }), body = make("tbody"), kept = make("tbody");
+    const columns = Math.max(source.length, weights.length);
+    const say = frame(root, "Write it yourself",
+      "Write on, word by word, or go back. Blue is what the step reads, orange what it adds; dashed does not exist yet.",
+      make("div", { class: "play-controls" }, back, on, step.row), line,
+      make("div", { class: "play-row" },
+        make("div", { class: "play-plot" }, make("table", { class: "play-bars play-words" }, make("caption", {}, "Where this step looks"),
+          make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "English"), make("th", { scope: "col" }, "Weight"))), body)),
+        make("table", { class: "play-cache" }, make("caption", {}, "The cache of a layer: a square is a vector"), kept)));
+    const update = () => {
+      const t = +step.input.value - 1, looked = weights[t], most = looked.indexOf(Math.max(...looked));
+      step.output.textContent = t + 1;
+      [back.disabled, on.disabled] = [t === 0, t === weights.length - 1];
+      line.replaceChildren(...target.flatMap((word, n) => [make("span", { class: `play-token${n === t + 1 ? " play-new" : n > t ? " play-unknown" : n === t ? " play-asks" : ""}` }, n > t + 1 ? "\u00a0" : word), " "]));
+      body.replaceChildren(...source.map((word, s) => make("tr", {}, make("th", { scope: "row" }, word),
+        make("td", {}, make("span", { class: "play-bar play-weight", style: `--value:${looked[s]}` }), make("span", { class: "play-number" }, fixed(looked[s]))))));
+      kept.replaceChildren(...["French keys", "French values", "English keys", "English values"].map((name, row) => make("tr", {}, make("th", { scope: "row" }, name),
+        make("td", {}, ...Array.from({ length: columns }, (_, n) => {
+          const last = row < 2 ? t : source.length - 1;
+          return make("span", { class: `play-kept${n > last ? "" : row < 2 && n === t ? " play-new" : " play-old"}` });
+        })))));
+      say(`Step ${t + 1} reads ${target[t]}, may see ${t ? `the ${t + 1} words up to it` : "nothing else"}, looks most at ${source[most]} (${fixed(looked[most])}) and writes ${target[t + 1]}, with a probability of ${fixed(chances[t])}. `
+        + `In the cache: ${t + 1} French ${t ? "columns" : "column"}, ${source.length} English.`);
+    };
+    update();
+  };
+
   // -- the first page: a sentence crosses into French ----------------------------------------------------------------
 
   /** Plays a recorded translation: each French word is written, and lines show where it looked. */
@@ -570,7 +605,7 @@
   };
 
   window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

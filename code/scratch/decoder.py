@@ -39,12 +39,7 @@ class LayerCache:
 
     def select(self, rows: Tensor) -> "LayerCache":
         """Return the cache of the batch ``rows`` (whole numbers), in that order."""
-        return LayerCache(
-            self.self_keys[rows],
-            self.self_values[rows],
-            self.cross_keys[rows],
-            self.cross_values[rows],
-        )
+        return LayerCache(*(kept[rows] for kept in vars(self).values()))
 
 
 @dataclass(frozen=True)

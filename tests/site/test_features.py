@@ -23,6 +23,7 @@ from scratch.plumbing.models.storage import load_pretrained
 from scratch.positional import sinusoidal_table
 from scratch.residual import LayerNorm
 from scratch.tokens import train_tokenizer
+from scratch.transformer import attention_maps
 from scratch.translation import Translator
 from visit import Visit, window
 
@@ -647,6 +648,36 @@ def test_a_mask_is_painted_by_pointer_and_by_keyboard(open_page: Callable[[str],
     assert torch.equal(shown_mask(figure), hand)
     assert_weights_are_scratchs(page, figure)
     assert figure.locator(".play-square[tabindex='0']").count() == 1
+
+
+def test_a_sentence_is_written_step_by_step(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/09_decoder.html").locator("[data-figure=writing]")
+    trace = json.loads(figure.get_attribute("data-trace") or "")
+    model, tokenizer = load_pretrained("grammar-en-fr")
+    source = [*tokenizer.encode("The small cat sees the red bicycle."), tokenizer.eos_id]
+    written, said = [tokenizer.bos_id], figure.get_by_role("status")
+    for step in range(1, 10):
+        target = torch.tensor([written])
+        with torch.no_grad():
+            chances = model(torch.tensor([source]), target)[0, -1].softmax(dim=-1)
+            maps = attention_maps(model, torch.tensor([source]), target)
+        written.append(int(chances.argmax()))
+        looked = maps.cross[-1][0].mean(dim=0)[-1].tolist()  # the last layer, mean over heads
+        assert numbers(figure.locator("tbody .play-number")) == pytest.approx(looked, abs=0.0051)
+        assert trace["chances"][step - 1] == pytest.approx(chances.max().item(), abs=0.0051)
+        most = trace["source"][looked.index(max(looked))]
+        expect(said).to_contain_text(f"looks most at {most} ")
+        expect(said).to_contain_text(f"and writes {trace['target'][step]},")
+        expect(figure.locator(".play-line .play-unknown")).to_have_count(9 - step)
+        expect(figure.locator(".play-kept.play-new")).to_have_count(2)  # one column grows
+        expect(figure.locator(".play-kept.play-old")).to_have_count(2 * (step - 1) + 2 * 9)
+        if step < 9:
+            figure.get_by_role("button", name="Write on").press("Enter")
+    assert [piece.strip() for piece in tokenizer.pieces(written)] == trace["target"]
+    assert [piece.strip() for piece in tokenizer.pieces(source)] == trace["source"]
+    expect(figure.get_by_role("button", name="Write on")).to_be_disabled()
+    figure.get_by_label("Step").press("ArrowLeft")
+    expect(said).to_contain_text("Step 8 reads rouge")
 
 
 def test_a_layer_with_parts_missing(open_page: Callable[[str], Page]) -> None:
