@@ -81,6 +81,14 @@ def test_the_log_holds_every_run_once(seed: int) -> None:
     assert {len(run["losses"]) for run in runs} == {header["steps"] // study.EVERY}
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_forgetful_beam_gains_less(seed: int) -> None:
+    header, reordered, forgetful = read_log(BOOK / f"runs/faults/beam-{seed}.jsonl")
+    assert header["command"] == f"python -m studies.faults beam --seed {seed}"
+    assert (reordered["fault"], forgetful["fault"]) == ("none", "cache not reordered")
+    assert reordered["greedy"] == forgetful["greedy"] < reordered["beam"] > forgetful["beam"]
+
+
 @pytest.mark.parametrize(("name", "model"), RUNS)
 def test_the_first_steps_repeat_the_log(
     name: str, model: str, monkeypatch: pytest.MonkeyPatch
@@ -93,12 +101,13 @@ def test_the_first_steps_repeat_the_log(
     assert run["losses"][0] == pytest.approx(logged["losses"][0], rel=5e-3)
 
 
-def test_a_run_writes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shorter = {"STEPS": study.EVERY, "TESTED": 5, "RUNS": RUNS[:2]}
-    for name, value in shorter.items():
-        monkeypatch.setattr(study, name, value)
-    words = ["reversal", "--seed", "3", "--out", str(tmp_path)]
-    assert recording.main("faults", ("reversal",), record, words) == 0
-    header, *runs = read_log(tmp_path / "reversal-3.jsonl")
-    assert header["seed"] == 3 and len(runs) == 2
-    assert all(0 <= run["right"] <= 5 for run in runs)
+@pytest.mark.parametrize("name", ["reversal", "beam"])
+def test_a_run_writes_its_log(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter = {"STEPS": study.EVERY, "UNSURE": study.EVERY, "TESTED": 5, "RUNS": RUNS[:2]}
+    for setting, value in shorter.items():
+        monkeypatch.setattr(study, setting, value)
+    words = [name, "--seed", "3", "--out", str(tmp_path)]
+    assert recording.main("faults", ("reversal", "beam"), record, words) == 0
+    header, *runs = read_log(tmp_path / f"{name}-3.jsonl")
+    assert (header["seed"], header["steps"], len(runs)) == (3, study.EVERY, 2)
+    assert all(0 <= run["right" if name == "reversal" else "beam"] <= 5 for run in runs)
