@@ -192,7 +192,7 @@ WORDS = ["a", "the", "small", "big", "cat", "dog", "sees", "red", "bicycle"]
 VOCABULARY = Vocabulary([WORDS])
 SENTENCE = "the small cat sees the red bicycle"
 STEPS, ROWS, RATE, WARMUP, EVERY, TESTED = 400, 24, 1e-2, 60, 20, 500
-UNSURE = 140  # steps after which the model gets about a quarter of the rows right
+UNSURE = 140  # steps after which a fifth to a half of the rows come out right
 
 
 def example(words: Sequence[str]) -> Example:
