@@ -141,7 +141,7 @@ node_modules/.installed: package.json package-lock.json | $(READY)
 
 # Sphinx copies style and scripts only when it writes a page, so a change to them has every page written again.
 _build/.assets: $(VENDOR)/.staged $(MODEL)/manifest.json $(wildcard book/assets/* book/assets/*/*) \
-		$(addprefix code/press/site/,extension.py cards.py figures.py mathematics.py storefront.py) | $(READY)
+		$(addprefix code/press/site/,extension.py cards.py figures.py mathematics.py search.py storefront.py) | $(READY)
 	@if [ -d $(SITE) ]; then find $(SITE) -name "*.html" -delete; fi
 	@touch $@
 
@@ -153,6 +153,8 @@ $(VENDOR)/.staged: node_modules/.installed Makefile
 	@mkdir -p $(VENDOR)/katex/fonts $(VENDOR)/fonts
 	@cp $(KATEX)/dist/katex.min.css $(KATEX)/LICENSE $(VENDOR)/katex/
 	@cp $(KATEX)/dist/fonts/*.woff2 $(VENDOR)/katex/fonts/
+	@mkdir -p $(VENDOR)/search && cp node_modules/minisearch/LICENSE.txt $(VENDOR)/search/
+	@grep -v sourceMappingURL node_modules/minisearch/dist/umd/index.js > $(VENDOR)/search/minisearch.js
 	@for font in source-serif-4 source-sans-3 source-code-pro; do \
 		cp $(FONTS)/$$font/files/$$font-latin-wght-*.woff2 $(FONTS)/$$font/files/$$font-latin-ext-wght-*.woff2 \
 			$(FONTS)/$$font/files/$$font-greek-wght-*.woff2 $(VENDOR)/fonts/ && \

@@ -84,17 +84,6 @@ document.addEventListener("DOMContentLoaded", () => {
     copy.remove();
     event.preventDefault();
   });
-  // The search index has no word like "constructor", but every object has a property of that name.
-  if (typeof Search !== "undefined") {
-    const bare = { __proto__: null, hasOwnProperty: Object.prototype.hasOwnProperty };
-    const bar = (index) => [index.terms, index.titleterms].forEach((words) => Object.setPrototypeOf(words, bare));
-    const take = Search.setIndex;
-    Search.setIndex = (index) => {
-      bar(index);
-      take(index);
-    };
-    if (Search._index) bar(Search._index);
-  }
   function breakable(word) {
     if (word.length <= 16) {
       if (!/[-/]/.test(word)) return [word];

@@ -27,12 +27,11 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 def built_pages() -> list[str]:
     """Addresses of the pages, from the search index: what Sphinx wrote, stale files left out."""
-    index = SITE / "searchindex.js"
+    index = SITE / "_static/search/index.js"
     if not index.is_file():
         return []
-    found = re.fullmatch(r"Search\.setIndex\((.*)\)", index.read_text("utf-8"), re.DOTALL)
-    assert found, "searchindex.js has another form than expected"
-    return [f"{name}.html" for name in json.loads(found[1])["docnames"]]
+    text = index.read_text("utf-8").removeprefix("window.bookIndex = ").rstrip().rstrip(";")
+    return [address for address, _, _ in json.loads(text)]
 
 
 @pytest.fixture(scope="session")

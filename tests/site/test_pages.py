@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 
 from visit import READY, SILENT, UNLOADED, Visit, assert_nothing, window
 
@@ -136,15 +136,6 @@ def test_the_book_has_mathematics(page: Page, address: str, pages: list[str]) ->
     page.goto(f"{address}/book/notation.html")
     assert "book/notation.html" in pages
     assert page.locator("article .katex").count() > 20
-
-
-@pytest.mark.parametrize(
-    ("words", "title"), [("attention", "Notation"), ("causal+mask", "5 · Attention")]
-)
-def test_search_works_without_a_network(page: Page, address: str, words: str, title: str) -> None:
-    page.goto(f"{address}/search.html?q={words}")
-    # results come one by one, so wait for the one that is asked for
-    expect(page.locator("#search-results li a", has_text=title).first).to_be_visible()
 
 
 def test_first_page_leads_to_the_book(page: Page, address: str) -> None:

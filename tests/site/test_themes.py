@@ -1,4 +1,4 @@
-"""What a page is made of: formulas, figures in both themes, folded cells; the search's words."""
+"""What a page is made of: formulas, figures in both themes, folded cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from docutils import nodes
 from lxml import html
 from matplotlib import pyplot as plt
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from press.run import FOLDED
 from press.site.cards import cards_of
@@ -369,22 +369,4 @@ def test_a_folded_cell_opens_by_keyboard(browser: Browser, address: str) -> None
     page.keyboard.press("Enter")
     expect(code).to_be_visible()
     expect(line.locator("p:visible")).to_have_text(re.compile("^Hide "))
-    page.close()
-
-
-# -- the search's words ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("word", ["constructor", "__proto__"])
-def test_the_search_ends_for_words_that_every_object_knows(
-    browser: Browser, address: str, word: str
-) -> None:
-    page: Page = browser.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}/search.html?q={word}")
-    status = page.locator("#search-results .search-summary")
-    expect(status).to_have_text(re.compile("did not match|found"), timeout=20_000)
-    assert errors == []
-    assert "undefined" not in page.locator("#search-results").inner_text()
     page.close()

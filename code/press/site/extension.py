@@ -14,7 +14,7 @@ from typing import Any
 from docutils import nodes
 from sphinx_external_toc.api import GlobItem
 
-from press.site import citations, mathematics, storefront
+from press.site import citations, mathematics, search, storefront
 from press.site.api import FOLDER, TABLE
 from press.site.cards import cards_of
 from press.site.figures import place_figures
@@ -30,6 +30,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Sphinx calls this; ``app`` is its application."""
     citations.register()
     mathematics.register(app)
+    search.register(app)
     storefront.register(app)
     app.config.templates_path.append(str(TEMPLATES))
     app.connect("config-inited", order_reference, priority=LAST)

@@ -6,6 +6,7 @@ and the list want the address that the site will have: SITE_URL in the environme
 """
 
 import html
+import json
 import os
 import re
 from pathlib import Path
@@ -26,6 +27,11 @@ FONTS = {  # by what a page holds that is set in them
     "<code": ["fonts/source-code-pro-latin-wght-normal"],
     'class="katex': ["katex/fonts/KaTeX_Main-Regular", "katex/fonts/KaTeX_Math-Italic"],
 }
+PRELOAD = """
+<script>
+if (location.protocol !== "file:") for (const href of %s) document.head.append(Object.assign(
+  document.createElement("link"), { rel: "preload", as: "font", crossOrigin: "", href }));
+</script>"""  # from disk a browser refuses, and needs no help
 EARLY = "documentation_options"  # a script within the page needs it at once
 LOST = """<p>There is no page at this address. <a href="{root}">The first page</a> leads to all of
 them, and <a href="{root}search.html">the search</a> knows every word.</p>"""
@@ -83,11 +89,8 @@ def description(tree: nodes.document) -> str:
 def hasten(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
     """Name the fonts early, and let scripts wait until the page can be read."""
     above, body = "../" * page.count("/"), context.get("body", "")
-    for font in (font for part, fonts in FONTS.items() if part in body for font in fonts):
-        context["metatags"] += (
-            f'\n<link rel="preload" href="{above}_static/{font}.woff2" as="font"'
-            ' type="font/woff2" crossorigin>'
-        )
+    fonts = [f"{font}.woff2" for part, fonts in FONTS.items() if part in body for font in fonts]
+    context["metatags"] += PRELOAD % json.dumps([f"{above}_static/{font}" for font in fonts])
     if tree is not None:  # the search runs its own scripts while it is read
         context["script_files"] = [waiting(script) for script in context["script_files"]]
 
