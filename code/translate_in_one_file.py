@@ -3,8 +3,8 @@
     echo "The small cat sees the red bicycle." | python code/translate_in_one_file.py
 
 It reads the three files of a model (weights, sizes, vocabulary) and imports nothing of the book:
-this is what is left of a Transformer when it only works.  D is the model's width, H the number of
-heads, K = D / H, S and T are lengths, V the vocabulary, M how many outputs are written at a time.
+this is what is left of a Transformer that no longer learns.  D is the model's width, H the number
+of heads, K = D / H, S and T are lengths, V the vocabulary, M how many outputs are written at once.
 """
 
 import argparse
