@@ -705,11 +705,13 @@ def test_the_parameters_of_a_size_are_those_of_the_model(open_page: Callable[[st
 def test_each_box_of_the_drawing_leads_to_its_chapter(open_page: Callable[[str], Page]) -> None:
     page = open_page("book/10_transformer.html")
     drawing = page.locator("svg.book-figure").first
-    links = drawing.locator("a").evaluate_all("all => all.map(a => [a.textContent, a.href])")
+    links = drawing.locator("a").evaluate_all(
+        "all => all.map(a => [a.textContent, a.getAttribute('href')])"
+    )
     assert len(links) > 15
     for text, address in links:
         name = re.search(r"chapter (\d+)$", text)
-        assert re.search(rf"/0{name[1] if name else 7}_\w+\.html$", address), (text, address)
+        assert re.search(rf"^0{name[1] if name else 7}_\w+\.html$", address), (text, address)
     drawing.get_by_role("link", name="masked self-attention").press("Enter")
     expect(page.locator("article h1")).to_contain_text("Attention")
 
