@@ -556,6 +556,52 @@
     update();
   };
 
+  // -- chapter 10: where the parameters are --------------------------------------------------------------------------
+
+  /** Parameters by kind: `V` tokens, width `D`, feed-forward width `F`, `N` layers in each stack, post-norm. */
+  const parameters = ({ V, D, F, N, tied }) => ({
+    table: (tied ? 1 : 3) * V * D, attention: 3 * N * 4 * (D * D + D), "feed-forward": 2 * N * (2 * D * F + F + D), normalisation: 5 * N * 2 * D,
+  });
+
+  const sizes = (root) => {
+    const steps = { V: [1000, 2000, 4000, 8000, 16000, 32000, 37000, 41000, 64000, 128000], D: [64, 128, 256, 512, 1024, 2048], ratio: [1, 2, 3, 4, 6, 8] };
+    const choice = (label, values, at) => {
+      const made = slider(label, { min: 0, max: values.length - 1, step: 1, value: at }, () => update());
+      made.now = () => values[made.input.value];
+      return made;
+    };
+    const V = choice("Vocabulary", steps.V, 3), D = choice("Width D", steps.D, 1), ratio = choice("F divided by D", steps.ratio, 1);
+    const N = choice("Layers in each stack", Array.from({ length: 12 }, (_, n) => n + 1), 3);
+    const tied = make("input", { type: "checkbox", role: "switch", checked: "", onchange: () => update() });
+    const models = { tiny: [3, 1, 1, 3], base: [6, 3, 3, 5], big: [6, 4, 3, 5] };
+    const buttons = Object.entries(models).map(([name, at]) => make("button", { type: "button", class: "play-button", onclick: () => {
+      [V, D, ratio, N].forEach((one, i) => { one.input.value = at[i]; });
+      tied.checked = true;
+      update();
+    } }, name));
+    const body = make("tbody");
+    const say = frame(root, "Where the parameters are",
+      "Start from tiny. Make it wider, then deeper: which part grows fastest? Then untie the table.",
+      make("div", { class: "play-controls" }, ...buttons, make("label", { class: "play-switch" }, tied, make("span", {}, "one table for all three uses"))),
+      make("div", { class: "play-controls" }, V.row, D.row, ratio.row, N.row),
+      make("table", { class: "play-bars play-sizes" }, make("caption", {}, "Share of the parameters, and millions of them"),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Part"), make("th", { scope: "col" }, "Share"))), body));
+    const update = () => {
+      for (const one of [V, D, ratio, N]) {
+        one.output.textContent = one.now().toLocaleString("en");
+        one.input.setAttribute("aria-valuetext", one.output.textContent);
+      }
+      const found = parameters({ V: V.now(), D: D.now(), F: ratio.now() * D.now(), N: N.now(), tied: tied.checked });
+      const total = Object.values(found).reduce((sum, count) => sum + count, 0);
+      buttons.forEach((button) => button.setAttribute("aria-pressed", String(tied.checked && [V, D, ratio, N].every((one, i) => +one.input.value === models[button.textContent][i]))));
+      body.replaceChildren(...Object.entries(found).map(([name, count]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {},
+        make("span", { class: "play-bar play-weight", style: `--value:${count / total}` }), make("span", { class: "play-number" }, fixed(count / 1e6))))));
+      const [most, count] = Object.entries(found).reduce((best, one) => (one[1] > best[1] ? one : best));
+      say(`${fixed(total / 1e6, 1)} million parameters. Most are in ${most === "table" ? "the table" : most === "feed-forward" ? "the feed-forward networks" : most}: ${fixed((100 * count) / total, 0)} per cent.`);
+    };
+    update();
+  };
+
   // -- the first page: a sentence crosses into French ----------------------------------------------------------------
 
   /** Plays a recorded translation: each French word is written, and lines show where it looked. */
@@ -604,8 +650,8 @@
     play();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing };
+  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -54,7 +54,8 @@ class Transformer(nn.Module):
 
         Position t of the result scores what comes after ``target[:, : t + 1]``.
         """
-        hidden, _, _ = self.decode(target, self.start(source))  # (B, T, D)
+        state = self.start(source)  # the source is read; nothing is written yet
+        hidden, _, _ = self.decode(target, state)  # (B, T, D)
         return self.output.logits(hidden)
 
     def start(self, source: Tensor) -> "DecoderState":
@@ -77,8 +78,7 @@ class Transformer(nn.Module):
         c = self.config
         checks.readable("target", target, c.vocab_size, c.max_len, start=state.length)
         x = self.dropout(self.target_positions(self.target_embedding(target), start=state.length))
-        masks = state.read(target)
-        return self.decoder(x, state.cache, masks, need_weights=need_weights)
+        return self.decoder(x, state.cache, state.read(target), need_weights=need_weights)
 
     def hidden(self, source: Tensor, target: Tensor) -> Tensor:
         """Return the decoder's last states (B, T, D) for ids (B, S) and (B, T)."""
@@ -193,7 +193,8 @@ def initialise(model: nn.Module) -> None:
     """Draw every projection from Xavier's uniform distribution and set its bias to 0.
 
     Embeddings and layer norms initialise themselves.  Source: Glorot and Bengio (2010),
-    equation 16, which the authors' code and ``torch.nn.Transformer`` use; the paper is silent.
+    equation 16, as in the authors' code; the paper is silent.  ``torch.nn.Transformer`` takes
+    query, key and value for one matrix (3D, D), which makes their numbers smaller by sqrt(2).
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):

@@ -23,7 +23,7 @@ from scratch.plumbing.models.storage import load_pretrained
 from scratch.positional import sinusoidal_table
 from scratch.residual import LayerNorm
 from scratch.tokens import train_tokenizer
-from scratch.transformer import attention_maps
+from scratch.transformer import Transformer, TransformerConfig, attention_maps, count_parameters
 from scratch.translation import Translator
 from visit import Visit, window
 
@@ -707,10 +707,50 @@ def test_a_layer_with_parts_missing(open_page: Callable[[str], Page]) -> None:
     assert_out(share, 0, 1, share, 0)
 
 
+def test_the_parameters_of_a_size_are_those_of_the_model(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/10_transformer.html")
+    figure = page.locator("[data-figure=sizes]")
+    said = figure.get_by_role("status")
+
+    def assert_counts(config: TransformerConfig) -> None:
+        with torch.device("meta"):
+            count = count_parameters(Transformer(config))
+        parts = numbers(figure.locator("tbody .play-number"))
+        assert sum(parts) == pytest.approx(count / 1e6, abs=0.021)  # four numbers, rounded
+        expect(said).to_contain_text(f"{count / 1e6:.1f} million")
+
+    assert_counts(TransformerConfig.preset("tiny"))
+    expect(said).to_contain_text("the table: 44 per cent")
+    figure.get_by_label("one table").press("Space")
+    assert_counts(TransformerConfig.preset("tiny", tie_embeddings=False))
+    for name in ("big", "base"):
+        figure.get_by_role("button", name=name).press("Enter")
+        assert_counts(TransformerConfig.preset(name))
+        expect(said).to_contain_text("feed-forward networks")
+    figure.get_by_label("Width D").press("ArrowLeft")
+    assert_counts(TransformerConfig.preset("base", d_model=256, d_ff=1024))
+
+
+def test_each_box_of_the_drawing_leads_to_its_chapter(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/10_transformer.html")
+    drawing = page.locator("svg.book-figure").first
+    links = drawing.locator("a").evaluate_all(
+        "all => all.map(a => [a.textContent, a.getAttribute('href')])"
+    )
+    assert len(links) > 15
+    for text, address in links:
+        name = re.search(r"chapter (\d+)$", text)
+        assert re.search(rf"^0{name[1] if name else 7}_\w+\.html$", address), (text, address)
+    drawing.get_by_role("link", name="masked self-attention").press("Enter")
+    expect(page.locator("article h1")).to_contain_text("Attention")
+
+
 def test_figures_fit_a_phone(browser: Browser, address: str) -> None:
     with window(browser, "light", "narrow", has_touch=True) as context:
         page = context.new_page()
-        for name in ("04_positional", "05_attention", "08_encoder", "09_decoder"):
+        for name in (
+            "04_positional", "05_attention", "08_encoder", "09_decoder", "10_transformer",
+        ):  # fmt: skip
             page.goto(f"{address}/book/{name}.html", wait_until="load")
             inside = page.locator(".play").evaluate_all(
                 """all => all.map(f => [...f.querySelectorAll("*")].every(

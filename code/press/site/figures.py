@@ -88,7 +88,8 @@ def inline(text: str, alt: str, name: str, style: str = "") -> str:
         root.attrib.pop(attribute, None)
     natural = re.search(r"width: *([\d.]+px)", style)
     pixels = natural[1] if natural else f"{width * (DRAWN / INCH if points else 1):.0f}px"
-    root.attrib.update({"id": name, "class": "book-figure", "role": "img", "aria-label": alt})
+    role = "group" if root.find(f".//{SVG}a") is not None else "img"  # an image hides its links
+    root.attrib.update({"id": name, "class": "book-figure", "role": role, "aria-label": alt})
     drawn = etree.tostring(root, encoding="unicode").replace("xlink:href", "href")
     drawn = re.sub(r' xmlns(?::\w+)?="[^"]*"', "", drawn)
     return f'<div class="figure-scroll" style="--natural:{escape(pixels)}">{drawn}</div>'
