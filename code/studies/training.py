@@ -5,7 +5,9 @@ and writes ``warmup-1.jsonl``; ``overfitting`` trains on 400 pairs, with dropout
 times as many.  ``--help`` says more.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,11 +16,28 @@ from tqdm import tqdm
 
 from scratch.datasets import Example, batches, encode_pairs, grammar
 from scratch.tokens import train_tokenizer
-from scratch.training import TrainingConfig, batch_loss, count_tokens, train
+from scratch.training import (
+    TrainingConfig,
+    batch_loss,
+    count_tokens,
+    endless_batches,
+    make_optimizer,
+    train,
+    training_steps,
+)
 from scratch.transformer import Transformer, TransformerConfig
 from studies.recording import computed_on, main
 
-__all__ = ["CONDITIONS", "data", "mean_loss", "overfitting", "record", "warmup"]
+__all__ = [
+    "CONDITIONS",
+    "RATES",
+    "data",
+    "faulty_runs",
+    "mean_loss",
+    "overfitting",
+    "record",
+    "warmup",
+]
 
 STEPS, EVERY, LOOKED_AT = 200, 10, 200
 NORMS, RATES, WARMUPS = ("pre", "post"), (3e-3, 6e-3, 1.2e-2), (60, 1)
@@ -82,6 +101,27 @@ def overfitting(
             both = [mean_loss(model, examples) for examples in (few[:LOOKED_AT], looked_at)]
             looks.append((record.step, both[0], both[1]))
     return looks
+
+
+def faulty_runs(n_steps: int = 220) -> dict[str, tuple[list[float], Transformer]]:
+    """Train a healthy model and three with a fault; return the losses and the model of each."""
+    _, examples, _ = data()
+    plain = TrainingConfig(n_steps, 512, 1.2e-2, 40, "linear", label_smoothing=0.0)
+    dealt = [b for _, b in itertools.islice(endless_batches(examples, plain), n_steps)]
+    rolled = zip(examples, examples[1:] + examples[:1], strict=True)
+    mixed = [Example(e.source, other.target) for e, other in rolled]
+    versions = {
+        "healthy": (dealt, plain),
+        "A": (dealt, replace(plain, peak_rate=0.36)),
+        "B": ([replace(b, labels=b.target) for b in dealt], plain),
+        "C": ([b for _, b in itertools.islice(endless_batches(mixed, plain), n_steps)], plain),
+    }
+    found = {}
+    for name, (chosen, config) in versions.items():
+        model, stream = new_model(1, "pre", 0.0, 0), iter([(1, batch) for batch in chosen])
+        steps = training_steps(model, [stream], make_optimizer(model), config, loss_of=batch_loss)
+        found[name] = [step.loss for step in steps], model
+    return found
 
 
 def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
