@@ -539,7 +539,7 @@
       make("div", { class: "play-controls" }, score.row, eps.row),
       make("table", { class: "play-bars play-target" }, make("caption", {}, "Three tokens, of which vélo is right"),
         make("thead", {}, make("tr", {}, ...["Token", "Probability", "Target", "Push"].map((name) => make("th", { scope: "col" }, name)))), body));
-    const bar = (kind, value) => make("td", {}, make("span", { class: `play-bar play-${kind}`, style: `--value:${Math.abs(value)}` }), make("span", { class: "play-number" }, fixed(value)));
+    const bar = (kind, value) => make("td", {}, make("span", { class: `play-bar play-${kind}`, style: `--value:${value}` }), make("span", { class: "play-number" }, fixed(value)));
     const update = () => {
       const { p, q, loss, lowest } = smoothed([+score.input.value, 1, 0], +eps.input.value), push = q.map((value, i) => value - p[i]);
       score.output.textContent = fixed(+score.input.value);
