@@ -103,7 +103,7 @@ def overfitting(
     return looks
 
 
-def faulty_runs(n_steps: int = 220) -> dict[str, tuple[list[float], Transformer]]:
+def faulty_runs(n_steps: int = 180) -> dict[str, tuple[list[float], Transformer]]:
     """Train a healthy model and three with a fault; return the losses and the model of each."""
     _, examples, _ = data()
     plain = TrainingConfig(n_steps, 512, 1.2e-2, 40, "linear", label_smoothing=0.0)
