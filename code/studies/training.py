@@ -2,10 +2,9 @@
 
 ``python -m studies.training warmup --seed 1`` trains pre-norm and post-norm models at three rates
 and writes ``warmup-1.jsonl``; ``overfitting`` trains on 400 pairs, with dropout, and on four
-times as many.  ``--help`` says more.
+times as many; ``faults`` trains a healthy model and three that are not.  ``--help`` says more.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -30,9 +29,10 @@ from studies.recording import computed_on, main
 
 __all__ = [
     "CONDITIONS",
+    "FAULTS",
     "RATES",
     "data",
-    "faulty_runs",
+    "fault",
     "mean_loss",
     "overfitting",
     "record",
@@ -43,6 +43,7 @@ STEPS, EVERY, LOOKED_AT = 200, 10, 200
 NORMS, RATES, WARMUPS = ("pre", "post"), (3e-3, 6e-3, 1.2e-2), (60, 1)
 CONDITIONS = {"400 pairs": (400, 0.0), "dropout": (400, 0.3), "1,600 pairs": (1_600, 0.0)}
 LONG, LOOK_EVERY = 300, 20
+FAULTS, FAULTY = ("healthy", "A", "B", "C"), 220
 
 
 @cache
@@ -103,25 +104,25 @@ def overfitting(
     return looks
 
 
-def faulty_runs(n_steps: int = 180) -> dict[str, tuple[list[float], Transformer]]:
-    """Train a healthy model and three with a fault; return the losses and the model of each."""
+def fault(name: str, seed: int, *, steps: int = FAULTY) -> tuple[list[float], float]:
+    """Train the model ``name`` of ``FAULTS``; return the loss of each step, and one number more.
+
+    It says by how much the loss grows when 64 sentences get the source of their neighbours.
+    """
     _, examples, _ = data()
-    plain = TrainingConfig(n_steps, 512, 1.2e-2, 40, "linear", label_smoothing=0.0)
-    dealt = [b for _, b in itertools.islice(endless_batches(examples, plain), n_steps)]
-    rolled = zip(examples, examples[1:] + examples[:1], strict=True)
-    mixed = [Example(e.source, other.target) for e, other in rolled]
-    versions = {
-        "healthy": (dealt, plain),
-        "A": (dealt, replace(plain, peak_rate=0.36)),
-        "B": ([replace(b, labels=b.target) for b in dealt], plain),
-        "C": ([b for _, b in itertools.islice(endless_batches(mixed, plain), n_steps)], plain),
-    }
-    found = {}
-    for name, (chosen, config) in versions.items():
-        model, stream = new_model(1, "pre", 0.0, 0), iter([(1, batch) for batch in chosen])
-        steps = training_steps(model, [stream], make_optimizer(model), config, loss_of=batch_loss)
-        found[name] = [step.loss for step in steps], model
-    return found
+    config = TrainingConfig(steps, 512, 1.2e-2, 40, "linear", label_smoothing=0.0, seed=seed)
+    others = [other.source for other in examples[1:] + examples[:1]]
+    crossed = [Example(s, e.target) for s, e in zip(others, examples, strict=True)]
+    stream = endless_batches(crossed if name == "C" else examples, config)
+    if name == "A":
+        config = replace(config, peak_rate=30 * config.peak_rate)
+    if name == "B":
+        stream = ((epoch, replace(batch, labels=batch.target)) for epoch, batch in stream)
+    model = new_model(1, "pre", 0.0, seed)
+    optimizer = make_optimizer(model)
+    run = training_steps(model, [stream], optimizer, config, loss_of=batch_loss)
+    losses = [step.loss for step in run]
+    return losses, mean_loss(model, crossed[:64]) - mean_loss(model, examples[:64])
 
 
 def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
@@ -131,6 +132,11 @@ def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
         for condition, settings in tqdm(CONDITIONS.items(), desc=name, unit="run"):
             looks = overfitting(*settings, seed, steps=LONG)
             yield {"condition": condition, "looks": [(s, *map(_short, both)) for s, *both in looks]}
+        return
+    if name == "faults":
+        for fault_name in tqdm(FAULTS, desc=name, unit="run"):
+            losses, grows = fault(fault_name, seed, steps=FAULTY)
+            yield {"run": fault_name, "grows": round(grows, 2), "losses": [*map(_short, losses)]}
         return
     runs = [(norm, rate, steps) for norm in NORMS for rate in RATES for steps in WARMUPS]
     for norm, rate, steps in tqdm(runs, desc=name, unit="run"):
@@ -145,4 +151,4 @@ def _short(value: float) -> float:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("training", ("warmup", "overfitting"), record))
+    raise SystemExit(main("training", ("warmup", "overfitting", "faults"), record))

@@ -8,7 +8,7 @@ import torch
 from scratch.plumbing.files import read_log
 from studies import recording
 from studies import training as study
-from studies.training import CONDITIONS, data, faulty_runs, mean_loss, overfitting, record, warmup
+from studies.training import CONDITIONS, FAULTS, data, fault, mean_loss, overfitting, record, warmup
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,17 +58,18 @@ def test_a_look_changes_no_weight_and_weighs_by_tokens() -> None:
     )
 
 
-def test_each_faulty_run_has_its_losses() -> None:
-    found = faulty_runs(3)
-    assert [*found] == ["healthy", "A", "B", "C"]
-    assert {len(losses) for losses, _ in found.values()} == {3}
-    assert found["healthy"][0][0] == found["A"][0][0]  # one batch, one model; the rate comes after
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_first_steps_of_a_fault_repeat_the_log(name: str) -> None:
+    runs = {run["run"]: run for run in read_log(RUNS / "faults-1.jsonl")[1:]}
+    losses, _ = fault(name, 1, steps=5)
+    assert losses == pytest.approx(runs[name]["losses"][:5], rel=5e-3)
+    assert len(runs[name]["losses"]) == study.FAULTY
 
 
 def test_a_run_writes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"STEPS": 10, "RATES": (1e-3,), "LONG": 20}.items():
+    for name, value in {"STEPS": 10, "RATES": (1e-3,), "LONG": 20, "FAULTY": 2}.items():
         monkeypatch.setattr(study, name, value)
-    for name, count in (("warmup", 4), ("overfitting", 3)):
+    for name, count in (("warmup", 4), ("overfitting", 3), ("faults", 4)):
         words = [name, "--seed", "3", "--out", str(tmp_path)]
-        assert recording.main("training", ("warmup", "overfitting"), record, words) == 0
+        assert recording.main("training", (name,), record, words) == 0
         assert len(read_log(tmp_path / f"{name}-3.jsonl")) == 1 + count
