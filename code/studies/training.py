@@ -129,8 +129,8 @@ def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the lines of a log: a header, then the runs."""
     yield {"name": name, "seed": seed, **computed_on()}
     if name == "overfitting":
-        for condition, settings in tqdm(CONDITIONS.items(), desc=name, unit="run"):
-            looks = overfitting(*settings, seed, steps=LONG)
+        for condition, (pairs, dropout) in tqdm(CONDITIONS.items(), desc=name, unit="run"):
+            looks = overfitting(pairs, dropout, seed, steps=LONG)
             yield {"condition": condition, "looks": [(s, *map(_short, both)) for s, *both in looks]}
         return
     if name == "faults":

@@ -474,7 +474,8 @@ def test_batches_go_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
         return next(streams[0])
 
     monkeypatch.setattr("scratch.training.training_steps", first_batch)
-    _, batch = train(book_model().to("meta"), examples(), CONFIG)  # a device without memory
+    found: Any = train(book_model().to("meta"), examples(), CONFIG)  # a device without memory
+    batch = found[1]
     assert [t.device.type for t in (batch.source, batch.target, batch.labels)] == ["meta"] * 3
 
 
