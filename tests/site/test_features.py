@@ -534,7 +534,7 @@ def test_what_a_loss_asks_for(open_page: Callable[[str], Page]) -> None:
     slide(figure, "Smoothing", 0.1)
     slide(figure, "Score of vélo", 3.9)
     figure.get_by_label("Score").press("ArrowRight")
-    expect(figure.get_by_role("status")).to_contain_text("by 0.000")
+    expect(figure.get_by_role("status")).to_contain_text("Nothing pushes vélo any more.")
 
 
 def test_one_hidden_unit(open_page: Callable[[str], Page]) -> None:
