@@ -602,6 +602,37 @@
     update();
   };
 
+  // -- chapter 12: what a loss asks for ------------------------------------------------------------------------------
+
+  /** Probabilities, targets with a smoothing of `eps`, the loss and the lowest one, if the first of the tokens is right. */
+  const smoothed = (scores, eps) => {
+    const p = softmax(scores), q = scores.map((_, i) => (i ? 0 : 1 - eps) + eps / scores.length);
+    const cross = (r) => q.reduce((sum, value, i) => sum - (value ? value * Math.log(r[i]) : 0), 0);
+    return { p, q, loss: cross(p), lowest: cross(q) };
+  };
+
+  const target = (root) => {
+    const score = slider("Score of vélo", { min: 0, max: 8, step: 0.05, value: 2 }, () => update());
+    const eps = slider("Smoothing", { min: 0, max: 0.4, step: 0.05, value: 0 }, () => update());
+    const body = make("tbody");
+    const say = frame(root, "When is the push over?",
+      "Follow the push: raise the score of vélo until nothing pushes it any more. Then smooth, and try again.",
+      make("div", { class: "play-controls" }, score.row, eps.row),
+      make("table", { class: "play-bars play-target" }, make("caption", {}, "Three tokens, of which vélo is right"),
+        make("thead", {}, make("tr", {}, ...["Token", "Probability", "Target", "Push"].map((name) => make("th", { scope: "col" }, name)))), body));
+    const bar = (kind, value) => make("td", {}, make("span", { class: `play-bar play-${kind}`, style: `--value:${value}` }), make("span", { class: "play-number" }, fixed(value)));
+    const update = () => {
+      const { p, q, loss, lowest } = smoothed([+score.input.value, 1, 0], +eps.input.value), push = q.map((value, i) => value - p[i]);
+      score.output.textContent = fixed(+score.input.value);
+      eps.output.textContent = fixed(+eps.input.value);
+      body.replaceChildren(...["vélo", "chat", "rouge"].map((token, i) => make("tr", {}, make("th", { scope: "row" }, token),
+        bar("weight", p[i]), bar("weight", q[i]), bar(push[i] < 0 ? "less" : "more", push[i]))));
+      say(`The loss is ${fixed(loss)}, the lowest possible ${fixed(lowest)}. ${Math.abs(push[0]) < 0.0005 ? "Nothing pushes vélo any more."
+        : `Vélo is pushed ${push[0] > 0 ? "up" : "down"} by ${fixed(Math.abs(push[0]), 3)}.`}`);
+    };
+    update();
+  };
+
   // -- the first page: a sentence crosses into French ----------------------------------------------------------------
 
   /** Plays a recorded translation: each French word is written, and lines show where it looked. */
@@ -650,8 +681,8 @@
     play();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes };
+  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters, smoothed };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes, target };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -139,18 +139,10 @@ def batch_loss(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
     return label_smoothed_loss(logits, batch.labels[real], smoothing)
 
 
-class HasPadding(Protocol):
-    """A configuration that says which id is padding."""
-
-    @property
-    def pad_id(self) -> int: ...
-
-
 class Trainable(Protocol):
     """What training asks of a model, whatever its loss is."""
 
-    @property
-    def config(self) -> HasPadding: ...
+    config: Any  # its pad_id says which id is padding
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -243,10 +235,13 @@ def train(
 ) -> Iterator[StepRecord]:
     """Train ``model`` on ``examples``, one optimiser step per value drawn from this iterator.
 
-    ``start`` is the step that model and optimizer stand at; see :func:`training_steps`.
+    Batches go to the device that the model is on.  ``start`` is the step that model and
+    optimizer stand at; see :func:`training_steps`.
     """
     checks.at_least("start", start, 0)
-    stream = endless_batches(examples, config, pad_id=model.config.pad_id)
-    stream = itertools.islice(stream, start * config.accumulate, None)
+    device = next(model.parameters()).device
+    plan = endless_batches(examples, config, pad_id=model.config.pad_id)
+    plan = itertools.islice(plan, start * config.accumulate, None)
+    stream = ((epoch, batch.to(device)) for epoch, batch in plan)
     optimizer = optimizer or make_optimizer(model)
     return training_steps(model, [stream], optimizer, config, loss_of=batch_loss, start=start)

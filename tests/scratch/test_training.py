@@ -469,6 +469,16 @@ def test_a_look_between_two_steps_changes_nothing() -> None:
     assert same(weights(looked_at), weights(other))
 
 
+def test_batches_go_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_batch(m: Transformer, streams: Any, *_: Any, **__: Any) -> Any:
+        return next(streams[0])
+
+    monkeypatch.setattr("scratch.training.training_steps", first_batch)
+    found: Any = train(book_model().to("meta"), examples(), CONFIG)  # a device without memory
+    batch = found[1]
+    assert [t.device.type for t in (batch.source, batch.target, batch.labels)] == ["meta"] * 3
+
+
 def test_bad_arguments_of_a_run_are_named() -> None:
     m = book_model()
     refuses(lambda: next(train(m, [], CONFIG)), "examples is empty")

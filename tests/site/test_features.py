@@ -23,6 +23,7 @@ from scratch.plumbing.models.storage import load_pretrained
 from scratch.positional import sinusoidal_table
 from scratch.residual import LayerNorm
 from scratch.tokens import train_tokenizer
+from scratch.training import label_smoothed_loss
 from scratch.transformer import Transformer, TransformerConfig, attention_maps, count_parameters
 from scratch.translation import Translator
 from visit import Visit, window
@@ -509,6 +510,31 @@ def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
             f"largest weight is {largest[width, divided]:.2f}"
         )
     assert largest[1024, False] > 0.95 > 0.5 > largest[1024, True]
+
+
+def test_what_a_loss_asks_for(open_page: Callable[[str], Page]) -> None:
+    page = open_page("book/12_training.html")
+    figure = page.locator("[data-figure=target]")
+    for score, smoothing in ((2.0, 0.0), (3.95, 0.1), (8.0, 0.4)):
+        slide(figure, "Score of vélo", score)
+        slide(figure, "Smoothing", smoothing)
+        logits = torch.tensor([[score, 1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+        loss = label_smoothed_loss(logits, torch.tensor([0]), smoothing)
+        loss.backward()
+        found: Any = page.evaluate(
+            "given => bookFigures.smoothed(...given)", [[score, 1, 0], smoothing]
+        )
+        assert found["loss"] == pytest.approx(loss.item())
+        assert logits.grad is not None
+        push = [-g for g in logits.grad[0].tolist()]
+        assert numbers(figure.locator("td:nth-child(4) .play-number")) == pytest.approx(
+            push, abs=6e-3
+        )
+        expect(figure.get_by_role("status")).to_contain_text(f"The loss is {loss.item():.2f}")
+    slide(figure, "Smoothing", 0.1)
+    slide(figure, "Score of vélo", 3.9)
+    figure.get_by_label("Score").press("ArrowRight")
+    expect(figure.get_by_role("status")).to_contain_text("Nothing pushes vélo any more.")
 
 
 def test_one_hidden_unit(open_page: Callable[[str], Page]) -> None:
