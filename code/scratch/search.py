@@ -141,8 +141,8 @@ def multinomial_sampler(temperature: float, generators: Sequence[random.Random])
         scaled = log_probs.double() / temperature
         reached = scaled.softmax(dim=-1).cumsum(dim=-1)  # (B, V), grows from 0 to 1
         drawn = torch.tensor([[generators[row].random()] for row in rows]).to(reached)  # (B, 1)
-        # count those before the first at which more than the number drawn is reached, or all
-        return ((reached <= drawn * reached[:, -1:]) & (reached < reached[:, -1:])).sum(dim=-1)
+        # the first token with which more than the number drawn is reached
+        return torch.searchsorted(reached, drawn * reached[:, -1:], right=True)[:, 0]
 
     return sample
 
