@@ -61,7 +61,8 @@ class Chapter:
         said = self.notebook.metadata.get("press", {})
         names = said.get("teaches", []) if isinstance(said, dict) else None
         if not isinstance(names, list) or not all(
-            isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
+            isinstance(name, str)
+            and all(part.isidentifier() for part in name.split(".", 0 if self.numbered else -1))
             for name in names
         ):
             raise PressError(
