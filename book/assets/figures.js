@@ -633,6 +633,46 @@
     update();
   };
 
+  // -- chapter 13: a beam on a small tree ----------------------------------------------------------------------------
+
+  /** What a beam of `size` keeps at each of two steps, best first; `un` is the probability of *un* as the first word. */
+  const beam = (size, un) => {
+    const tree = {
+      la: [(5 / 9) * (1 - un), { bicyclette: 0.4, voiture: 0.35, moto: 0.25 }], le: [(4 / 9) * (1 - un), { vélo: 0.9, tricycle: 0.1 }],
+      un: [un, { vélo: 1 }],
+    };
+    const best = (outputs) => [...outputs].sort((a, b) => b.p - a.p);
+    const first = best(Object.entries(tree).map(([word, [p]]) => ({ text: word, p })));
+    const longer = (kept) => best(kept.flatMap(({ text, p }) => Object.entries(tree[text][1]).map(([word, q]) => ({ text: `${text} ${word}`, p: p * q }))));
+    const second = longer(first.slice(0, size)), all = longer(first);
+    return { first, second, all };
+  };
+
+  const choose = (root) => {
+    const size = slider("Beam size", { min: 1, max: 3, step: 1, value: 1 }, () => update());
+    const un = slider("Probability of un", { min: 0.05, max: 0.6, step: 0.01, value: 0.1 }, () => update());
+    const bodies = [make("tbody"), make("tbody")];
+    const table = (body, caption) => make("table", { class: "play-bars play-beam" }, make("caption", {}, caption), body);
+    const say = frame(root, "What a beam keeps",
+      "Widen the beam. Then set un so that a beam of two misses the best sentence.",
+      make("div", { class: "play-controls" }, size.row, un.row), table(bodies[0], "After the first word"), table(bodies[1], "After the second word"));
+    const update = () => {
+      const kept = +size.input.value, { first, second, all } = beam(kept, +un.input.value), [won] = second, [most] = all;
+      size.output.textContent = kept;
+      un.output.textContent = fixed(+un.input.value);
+      [first, all].forEach((outputs, step) => bodies[step].replaceChildren(...outputs.map(({ text, p }) => {
+        const reached = step === 0 || second.some((output) => output.text === text);
+        const alive = (step ? second : first).slice(0, kept).some((output) => output.text === text);
+        return make("tr", { class: alive ? null : "play-dropped" }, make("th", { scope: "row" }, text),
+          make("td", {}, make("span", { class: `play-bar play-weight`, style: `--value:${p}` }), make("span", { class: "play-number" }, fixed(p))),
+          make("td", {}, alive ? "kept" : reached ? "dropped" : "never seen"));
+      })));
+      say(`${kept === 1 ? "Greedy decoding" : `A beam of ${kept}`} ends with ${won.text}, ${fixed(won.p)}. `
+        + (won.text === most.text ? "No sentence is more probable." : `It misses ${most.text}, ${fixed(most.p)}.`));
+    };
+    update();
+  };
+
   // -- the first page: a sentence crosses into French ----------------------------------------------------------------
 
   /** Plays a recorded translation: each French word is written, and lines show where it looked. */
@@ -681,8 +721,8 @@
     play();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters, smoothed };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes, target };
+  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters, smoothed, beam };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes, target, choose };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

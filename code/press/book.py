@@ -4,7 +4,8 @@ A chapter says in the metadata of its notebook which modules of `scratch` it tea
 
     "press": {"teaches": ["corpus", "splits", "datasets"]}
 
-A page without a number says in the same way which programs it reads that lie directly under code/.
+A page without a number says in the same way what it reads, by the names under code/: a program
+("translate_in_one_file") or a module that no chapter teaches ("scratch.alignment").
 """
 
 import contextlib
@@ -60,7 +61,9 @@ class Chapter:
         said = self.notebook.metadata.get("press", {})
         names = said.get("teaches", []) if isinstance(said, dict) else None
         if not isinstance(names, list) or not all(
-            isinstance(name, str) and name.isidentifier() for name in names
+            isinstance(name, str)
+            and all(part.isidentifier() for part in name.split(".", 0 if self.numbered else -1))
+            for name in names
         ):
             raise PressError(
                 f'{self.name}: metadata "press" must read {{"teaches": ["module", …]}}, '
@@ -90,9 +93,9 @@ class Book:
         return found
 
     def taught(self) -> dict[str, str]:
-        """Dotted name of each taught module -> stem of its chapter, in the order of the book."""
-        numbered = [chapter for chapter in self.chapters if chapter.numbered]
-        return {module: chapter.stem for chapter in numbered for module in chapter.teaches}
+        """Dotted name of each taught module -> stem of its page, in the order of the book."""
+        taught = ((module, chapter.stem) for chapter in self.chapters for module in chapter.teaches)
+        return {module: stem for module, stem in taught if module.startswith("scratch.")}
 
     def module_path(self, module: str) -> Path:
         return self.code.joinpath(*module.split(".")).with_suffix(".py")

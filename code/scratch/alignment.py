@@ -1,6 +1,6 @@
 """Word alignment: which source words a target word was translated from, and how to score that.
 
-Chapter 13.  Error rate: Och and Ney (2003); IBM model 1: Brown et al. (1993).
+Error rate: Och and Ney (2003); IBM model 1: Brown et al. (1993); diagonal: Dyer et al. (2013).
 """
 
 from collections import defaultdict
@@ -21,6 +21,7 @@ __all__ = [
     "diagonal_links",
     "ibm1_scores",
     "links_both_ways",
+    "near_diagonal",
     "strongest_links",
     "train_ibm1",
     "word_attention",
@@ -97,12 +98,14 @@ def strongest_links(weights: Tensor) -> Links:
     return frozenset((int(s), t) for t, s in enumerate(weights.argmax(dim=1)))
 
 
-def links_both_ways(weights: Tensor) -> Links:
+def links_both_ways(weights: Tensor, backward: Tensor | None = None) -> Links:
     """Link every target word to its strongest source word, and every source word likewise.
 
-    So two source words can share a target word ("does see", "voit"); ``weights`` is (T, S).
+    So two source words can share a target word ("does see", "voit").  ``weights`` (T, S) choose
+    for the target words, and for the source words, too, unless ``backward`` (T, S) do.
     """
-    return strongest_links(weights) | {(s, t) for t, s in strongest_links(weights.mT)}
+    backward = weights if backward is None else backward
+    return strongest_links(weights) | {(s, t) for t, s in strongest_links(backward.mT)}
 
 
 def diagonal_links(n_source: int, n_target: int) -> Links:
@@ -110,6 +113,16 @@ def diagonal_links(n_source: int, n_target: int) -> Links:
     checks.at_least("n_source", n_source, 1)
     checks.at_least("n_target", n_target, 1)
     return frozenset((t * n_source // n_target, t) for t in range(n_target))
+
+
+def near_diagonal(n_source: int, n_target: int, sharpness: float) -> Tensor:
+    """Return how near each source word stands to each target word's own relative place, (T, S).
+
+    It is exp(-``sharpness`` d), where d is the distance of two places that run from 0 to 1.
+    Source: Dyer et al. (2013), section 2, without the empty word and the normalisation.
+    """
+    source, target = ((torch.arange(n) + 0.5) / n for n in (n_source, n_target))
+    return (-sharpness * (target[:, None] - source).abs()).exp()
 
 
 def train_ibm1(
@@ -128,10 +141,10 @@ def train_ibm1(
         totals: dict[str, float] = defaultdict(float)
         for source, target in pairs:
             for t in target:
-                shares = [table[s, t] for s in source]
-                for s, share in zip(source, shares, strict=True):
-                    counts[s, t] += share / sum(shares)
-                    totals[s] += share / sum(shares)
+                whole = sum(table[s, t] for s in source)
+                for s in source:
+                    counts[s, t] += table[s, t] / whole
+                    totals[s] += table[s, t] / whole
         table = {(s, t): count / totals[s] for (s, t), count in counts.items()}
     return table
 

@@ -140,9 +140,11 @@ def multinomial_sampler(temperature: float, generators: Sequence[random.Random])
     def sample(log_probs: Tensor, rows: Sequence[int]) -> Tensor:
         scaled = log_probs.double() / temperature
         reached = scaled.softmax(dim=-1).cumsum(dim=-1)  # (B, V), grows from 0 to 1
-        drawn = torch.tensor([[generators[row].random()] for row in rows]).to(reached)  # (B, 1)
-        # count those before the first at which more than the number drawn is reached, or all
-        return ((reached <= drawn * reached[:, -1:]) & (reached < reached[:, -1:])).sum(dim=-1)
+        numbers = [[generators[row].random()] for row in rows]  # below 1, and so in 64 bits
+        drawn = torch.tensor(numbers, dtype=torch.float64).to(reached)  # (B, 1)
+        # the first token with which more than the number drawn is reached; V if nothing is, by NaN
+        tokens = torch.searchsorted(reached, drawn * reached[:, -1:], right=True)[:, 0]
+        return tokens.clamp(max=reached.shape[-1] - 1)
 
     return sample
 

@@ -60,7 +60,7 @@ def test_a_page_for_each_taught_module_in_order_and_one_for_each_folder(
     assert names[len(taught) :] == sorted(folders)
     rows = pages[api.TABLE].splitlines()[2:]
     assert [re.search(r"\(api/(.+)\.rst\)", row)[1] for row in rows] == names  # type: ignore[index]
-    assert [bool(re.search(r"\[\d+\]\(\d\d_\w+\.ipynb\)", row)) for row in rows] == [
+    assert [bool(re.search(r"\[(\d+\]\(\d\d_|\w+\]\()\w+\.ipynb\)", row)) for row in rows] == [
         name in taught for name in names
     ]
 

@@ -27,6 +27,13 @@ def test_a_chapter_that_says_nothing_teaches_nothing(tiny: TinyBook) -> None:
     assert [c.teaches for c in tiny.load().chapters] == [("scratch.first",), ()]
 
 
+def test_a_page_without_a_number_names_what_it_quotes_in_full(tiny: TinyBook) -> None:
+    tiny.chapter("notes", [])
+    tiny.teach("notes", ["scratch.second"])
+    tiny.toc("index", "01_first", "notes")
+    assert tiny.load().taught() == {"scratch.first": "01_first", "scratch.second": "notes"}
+
+
 def test_sections_and_top_level_chapters_are_read_too(tiny: TinyBook) -> None:
     tiny.write(
         "_toc.yml",

@@ -1,5 +1,7 @@
 """Alignments: error rates and baselines by hand, words and their weights from a model."""
 
+import math
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from scratch.alignment import (
     diagonal_links,
     ibm1_scores,
     links_both_ways,
+    near_diagonal,
     strongest_links,
     train_ibm1,
     word_attention,
@@ -237,3 +240,18 @@ def test_links_both_ways_keep_what_either_side_asks_for() -> None:
     assert links_both_ways(weights) == links((0, 0), (1, 0))
     # "not" / "ne pas": two French words, one English one
     assert links_both_ways(weights.T) == links((0, 0), (0, 1))
+    # each direction can have a table of its own
+    backward = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    forward = torch.tensor([[0.4, 0.6], [0.3, 0.7]])
+    assert links_both_ways(forward, backward) == links((1, 0), (1, 1), (0, 0))
+
+
+def test_nearness_to_the_diagonal_by_hand() -> None:
+    near = near_diagonal(2, 2, 4.0)
+    assert near[0, 0] == near[1, 1] == 1
+    assert near[0, 1] == near[1, 0] == pytest.approx(math.exp(-4 * 0.5))
+    assert (near_diagonal(5, 3, 0.0) == 1).all()
+    wide = near_diagonal(6, 3, 2.0)  # each target word lies between two source words
+    assert wide.shape == (3, 6)
+    assert torch.allclose(wide[:, ::2].diagonal(), wide[:, 1::2].diagonal())
+    assert torch.allclose(wide, wide.flip(0, 1))

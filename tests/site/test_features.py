@@ -486,6 +486,21 @@ def test_a_row_and_the_words_that_are_like_it(open_page: Callable[[str], Page]) 
     assert_cosines([0, 0, 0, 0])
 
 
+def test_a_beam_keeps_and_drops_and_can_miss(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/13_translation.html").locator("[data-figure=choose]")
+    status = figure.get_by_role("status")
+    expect(status).to_contain_text(
+        "Greedy decoding ends with la bicyclette, 0.20. It misses le vélo"
+    )
+    figure.get_by_label("Beam size").fill("2")
+    expect(status).to_contain_text("ends with le vélo, 0.36. No sentence is more probable.")
+    figure.get_by_label("Probability of un").fill("0.3")
+    expect(status).to_contain_text("It misses un vélo, 0.30.")
+    expect(figure.get_by_role("row", name="un vélo")).to_contain_text("never seen")
+    figure.get_by_label("Beam size").press("ArrowRight")
+    expect(status).to_contain_text("A beam of 3 ends with un vélo, 0.30. No sentence")
+
+
 def test_softmax_and_its_scale(open_page: Callable[[str], Page]) -> None:
     page = open_page(CHAPTER)
     figure = page.locator("[data-figure=scale]")

@@ -48,7 +48,8 @@ def pages(book: Book) -> dict[str, str]:
         parts = [heading(page, "=")]
         if stem := taught.get(page):
             parts.append(f"Built in :doc:`../{stem}`.\n")
-            holds, link = opening(members[0]), f"[{stem.split('_')[0].lstrip('0')}]({stem}.ipynb)"
+            number = stem.split("_")[0].lstrip("0")  # or the name of a page without one
+            holds, link = opening(members[0]), f"[{number}]({stem}.ipynb)"
         else:
             holds, link = ", ".join(f"`{m.__name__.rpartition('.')[2]}`" for m in members), ""
         for module in members:
