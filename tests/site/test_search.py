@@ -17,7 +17,7 @@ from visit import Visit, window
         ("causal mask", "causal mask", "glossary"),
         ("why divide by the square root", "Why divide by the square root", "05_attention"),
         ("KV cache", "KV cache", "glossary"),
-        ("label smoothed loss", "label_smoothed_loss", "api/scratch.training"),
+        ("label_smoothed_loss", "label_smoothed_loss", "api/scratch.training"),
         ("scaled_dot_product_attention", "dot", "(glossary|scratch.attention)"),
         ("attenton", "attention", ""),  # a slip
     ],
