@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 BOOK = Path(__file__).parents[2] / "book"
-CHAPTERS = sorted(path.stem for path in BOOK.glob("0[1-9]_*.ipynb"))  # for first readers
+CHAPTERS = sorted(path.stem for path in BOOK.glob("[01][0-9]_*.ipynb"))
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 SILENT = {"hide-output", "hide-cell", "remove-output", "remove-cell"}
 PLOTTING = re.compile(r"plt\.|axes\b|\.set_x|subplots")

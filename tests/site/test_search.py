@@ -19,7 +19,7 @@ from visit import Visit, window
         ("KV cache", "KV cache", "glossary"),
         ("label_smoothed_loss", "label_smoothed_loss", "api/scratch.training"),
         ("scaled_dot_product_attention", "dot", "(glossary|scratch.attention)"),
-        ("attenton", "attention", ""),  # a slip
+        ("attenton", "attention", "glossary"),  # a slip
     ],
 )
 def test_the_right_place_comes_first(
