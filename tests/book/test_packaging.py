@@ -144,6 +144,9 @@ sys.stdin = io.TextIOWrapper(io.BytesIO(b"I see him."))
 with contextlib.redirect_stderr(io.StringIO()) as stderr, contextlib.redirect_stdout(io.StringIO()):
     assert main(["translate", "--model", "grammar-en-fr", "--attention", "map.svg"]) == 2
 said["figures"] = stderr.getvalue()
+with contextlib.redirect_stderr(io.StringIO()) as stderr:
+    assert main(["train", "grammar", "--out", "run", "--tensorboard", "events"]) == 2
+said["tensorboard"] = stderr.getvalue()
 print(json.dumps([refused, said]))
 """
 

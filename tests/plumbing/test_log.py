@@ -1,10 +1,12 @@
 """The log and the bar: what they count from, and what they say after a resume."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reference import refuses
 from scratch.plumbing.files import read_log
@@ -91,3 +93,33 @@ def test_a_log_goes_on_where_the_checkpoint_stood(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
     log.write_text("nonsense")
     refuses(lambda: read_log(log), str(log))
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard itself would draw."""
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return {
+        name: [(e.step, e.value) for e in accumulator.Scalars(name)]
+        for name in accumulator.Tags()["scalars"]
+    }
+
+
+def test_the_events_are_what_the_log_says_after_a_resume_too(tmp_path: Path) -> None:
+    log, events = tmp_path / "log", str(tmp_path / "events")
+    log.write_text('{"recipe": "x"}\n')
+    for begun, ended in ((0, 6), (4, 8)):  # killed after step 6, its checkpoint was of step 4
+        if begun:
+            resume_log(log, {}, begun, {})
+        with closing(Journal(log, 8, begun, hidden=True, events=events)) as j:
+            j.start()
+            for step in range(begun + 1, ended + 1):
+                j.write(record(step, tokens=100 + ended))
+    j.file.close()
+    found, entries = curves(Path(events)), [e for e in read_log(log) if "loss" in e]
+    assert [e["step"] for e in entries] == list(range(1, 9))
+    assert set(found) == set(entries[0]) - {"step"}
+    for name, points in found.items():
+        assert [step for step, _ in points] == list(range(1, 9))
+        assert [v for _, v in points] == pytest.approx([e[name] for e in entries], rel=1e-6), name
+    assert found["tokens"][4] == (5, 108.0)  # the second time counts

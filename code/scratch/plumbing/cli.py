@@ -110,6 +110,7 @@ def _add_train(commands: Any) -> None:
     c.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     c.add_argument("--bf16", action="store_true", help="matrix products in bfloat16")
     c.add_argument("--compile", action="store_true", help="translate the model first")
+    c.add_argument("--tensorboard", metavar="DIR", help="write the log as TensorBoard events, too")
     c.set_defaults(run=_train)
 
 
@@ -284,6 +285,7 @@ def _train(arguments: argparse.Namespace) -> None:
         command=shlex.join(["python", "-m", "scratch", *a.words]),
         begin_with=a.begin_with,
         machine=Machine(a.device, a.bf16, a.compile),
+        tensorboard=a.tensorboard,
         **{name: vars(a)[name] for name in CHANGES},
     )
     with shared_work(1 if processes()[1] > 1 else count, work):  # torchrun has started them

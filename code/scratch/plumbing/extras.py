@@ -8,6 +8,7 @@ EXTRAS = {  # as pyproject.toml has them: the modules that each one brings
     "data": ("pooch",),
     "scores": ("sacrebleu", "sacremoses"),
     "figures": ("matplotlib",),
+    "tensorboard": ("tensorboard",),
 }
 
 

@@ -89,10 +89,18 @@ class Journal:
     The time left is by the mean pace since :meth:`start`, epochs' ends included.
     """
 
-    def __init__(self, log: Path, total: int, done: int, *, hidden: bool = False) -> None:
+    def __init__(
+        self, log: Path, total: int, done: int, *, hidden: bool = False, events: str | None = None
+    ) -> None:
         self.file = log.open("a", encoding="utf-8")
         self.bar = tqdm(total=total, initial=done, unit="step", smoothing=0, disable=hidden,
                         dynamic_ncols=True)  # fmt: skip
+        self.events: Any = None
+        if events:
+            from torch.utils.tensorboard import SummaryWriter  # of an extra, and slow to import
+
+            # steps that a killed run had written are run again: they go from the curves
+            self.events = SummaryWriter(events, purge_step=done + 1)
         self.begun, self.tokens = time.monotonic(), 0
         self.recent = deque([(0.0, 0)], maxlen=RECENT + 1)  # (seconds, tokens) after each step
 
@@ -102,9 +110,11 @@ class Journal:
         self.bar.unpause()
 
     def close(self) -> None:
-        """End the bar, and the file."""
+        """End the bar, and the files."""
         self.bar.close()
         self.file.close()
+        if self.events is not None:
+            self.events.close()
 
     def write(self, record: StepRecord) -> None:
         """Take note of a step."""
@@ -135,3 +145,7 @@ class Journal:
         """Write one line, for good."""
         self.file.write(json.dumps(entry) + "\n")
         self.file.flush()
+        if self.events is not None:
+            for name, value in entry.items():
+                if isinstance(value, int | float) and name != "step":
+                    self.events.add_scalar(name, value, entry["step"])

@@ -240,16 +240,20 @@ def start_run(
     command: str = "",
     begin_with: str | None = None,
     machine: Machine | None = None,
+    tensorboard: str | None = None,
     **changes: Any,
 ) -> Run:
     """Run the recipe ``name``, ``changed`` so, to its end, keeping everything in ``folder``.
 
-    It computes on one thread; of several processes the first one writes.
+    It computes on one thread; of several processes the first one writes.  What the log says goes
+    to the folder ``tensorboard`` too, if one is named, as events.
 
     Raises ValueError when ``folder`` holds anything of a run and ``resume`` is not asked for, or
     it is and there is no checkpoint, or another run is under way there; KeyboardInterrupt, once
     a checkpoint is written, after Ctrl-C or SIGTERM.
     """
+    if tensorboard:
+        needs("tensorboard")
     needs("figures")  # for the curve at the end
     checks.one_of("recipe", name, tuple(RECIPES))
     recipe = changed(RECIPES[name], **changes)
@@ -263,7 +267,7 @@ def start_run(
         header = run.header(name, command, changes | {"begin_with": begin_with})
         log = _prepare(run, folder, header, resume=resume)
         with asked_to_stop() as asked:
-            stopped = _fit(run, folder, log, asked)
+            stopped = _fit(run, folder, log, asked, tensorboard)
         if stopped:
             run.save(folder / storage.CHECKPOINT)
             run.engine.wait()  # all processes end when one has left
@@ -289,12 +293,16 @@ def _prepare(run: Run, folder: Path, header: dict[str, Any], *, resume: bool) ->
     return log
 
 
-def _fit(run: Run, folder: Path, log: Path, asked: Callable[[], bool]) -> bool:
+def _fit(
+    run: Run, folder: Path, log: Path, asked: Callable[[], bool], tensorboard: str | None
+) -> bool:
     """Train to the end, or until somebody asks to stop; say whether somebody did."""
     total, saved = run.recipe.training.steps, time.monotonic()
     if run.engine.any(run.watch.has_seen_enough()):  # it was interrupted just then
         return False
-    with closing(Journal(log, total, run.step, hidden=run.engine.rank > 0)) as journal:
+    events = tensorboard if run.engine.rank == 0 else None
+    hidden = run.engine.rank > 0
+    with closing(Journal(log, total, run.step, hidden=hidden, events=events)) as journal:
         for record in run.steps(journal.start):
             journal.write(record)
             ended = run.stream.finished() > run.watch.epochs
