@@ -1,6 +1,8 @@
 """The recorded runs of chapter 14: their first 20 steps give their losses and their scores."""
 
 import copy
+import json
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -88,3 +90,19 @@ def test_a_change_cut_to_its_full_rank_is_the_change() -> None:
     )
     values = torch.linalg.svdvals(change)
     assert values[0] > 1 and values[1] < 1e-4 and 0 < small < 0.1
+
+
+def test_the_figure_to_play_with_has_the_recorded_numbers() -> None:
+    page = (RUNS.parents[1] / "14_finetuning.ipynb").read_text(encoding="utf-8")
+    cells = ["".join(cell["source"]) for cell in json.loads(page)["cells"]]
+    (trace,) = [json.loads(t) for c in cells for t in re.findall(r"data-trace='([^']*)'", c)]
+    cut = [line for line in read_log(RUNS / "sweep-1.jsonl") if "rank" in line]
+    assert trace == [
+        {
+            "rank": line["rank"],
+            "share": round(line["share"], 2),
+            "recipes": line["recipes"][0],
+            "grammar": line["grammar"][0],
+        }
+        for line in cut
+    ]
