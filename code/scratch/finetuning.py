@@ -113,8 +113,8 @@ def grouped_optimizer(model: nn.Module, rates: Mapping[str, float]) -> torch.opt
 class LowRankAdapter(nn.Linear):
     """A linear layer that stays as it is, plus a product of two thin matrices that learns.
 
-    h = W x + b + (alpha / rank) · up @ down @ x, with ``down`` (rank, in) drawn at random and
-    ``up`` (out, rank) zero: at first the layer does what it did.
+    h = x Wᵀ + b + (alpha / rank) · x downᵀ upᵀ for a row x, with ``down`` (rank, in) drawn at
+    random and ``up`` (out, rank) zero: at first the layer does what it did.
     Source: Hu et al. (2022), section 4.1, equation 3.
     """
 

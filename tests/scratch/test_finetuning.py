@@ -243,6 +243,11 @@ def test_recipes_are_distinct_and_nothing_held_out_is_trained_on() -> None:
             held = {sentence_key(pair[side]) for pair in split.test}
             assert held.isdisjoint(sentence_key(pair[side]) for pair in split.train)
         tests.add(tuple(split.test))
+        words = [
+            {w for pair in part for t in pair for w in re.findall(r"\w+", t.lower())}
+            for part in (split.test, split.train)
+        ]
+        assert seed > 1 or words[0] <= words[1]  # in the chapter, new sentences, not new words
     assert len(tests) == 1
     assert recipe_pairs(seed=1).train != recipe_pairs(seed=2).train
 

@@ -721,6 +721,21 @@ def test_a_sentence_is_written_step_by_step(open_page: Callable[[str], Page]) ->
     expect(said).to_contain_text("Step 8 reads rouge")
 
 
+def test_a_change_is_cut_to_a_rank(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/14_finetuning.html").locator("[data-figure=cut]")
+    trace = json.loads(figure.get_attribute("data-trace") or "")
+    rank = figure.get_by_label("Rank r")
+    rank.press("Home")
+    for line in trace:
+        held = min(1, 2 * line["rank"] / trace[-1]["rank"])
+        expected = [100 * held, 100 * line["share"], line["recipes"], line["grammar"]]
+        shown = numbers(figure.locator("tbody .play-number"))
+        assert shown == pytest.approx(expected, abs=0.51)
+        said = f"{line['recipes']} of 100 recipes and {line['grammar']} of 100 old sentences"
+        expect(figure.get_by_role("status")).to_contain_text(said)
+        rank.press("ArrowRight")
+
+
 def test_a_layer_with_parts_missing(open_page: Callable[[str], Page]) -> None:
     page = open_page("book/08_encoder.html")
     figure = page.locator("[data-figure=layer]")
