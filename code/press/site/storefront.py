@@ -27,6 +27,7 @@ FONTS = {  # by what a page holds that is set in them
     "<code": ["fonts/source-code-pro-latin-wght-normal"],
     'class="katex': ["katex/fonts/KaTeX_Main-Regular", "katex/fonts/KaTeX_Math-Italic"],
 }
+LINE = "code-line"
 PRELOAD = """
 <script>
 if (location.protocol !== "file:") for (const href of %s) document.head.append(Object.assign(
@@ -41,6 +42,7 @@ def register(app: Any) -> None:
     """Connect what this module does to ``app``."""
     app.connect("config-inited", lambda _, config: setattr(config, "html_baseurl", address()))
     app.connect("html-page-context", introduce)
+    app.connect("builder-inited", tell_lines_apart)
     app.connect("html-page-context", settle)
     app.connect("html-page-context", hasten, priority=990)  # when all scripts are known
     app.connect("build-finished", finish)
@@ -104,10 +106,22 @@ def waiting(script: Any) -> Any:
     return type(script)(script.filename, priority=script.priority, **kept)
 
 
+def tell_lines_apart(app: Any) -> None:
+    """Let each line of code be an element, so that a long one can wrap below its own beginning."""
+    if hasattr(app.builder, "highlighter"):
+        app.builder.highlighter.formatter_args["linespans"] = LINE
+
+
+def hang(line: re.Match[str]) -> str:
+    """A line of code that says how far it is indented, for what wraps of it."""
+    return f'<span class="{LINE}" style="--in:{len(line[1])}ch">{line[0][line[0].index(">") + 1 :]}'
+
+
 def settle(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
     """Let long names break where their words end, and mark the cells of tables that hold prose."""
     body = context.get("body", "")
     body = re.sub(r'(?<=<span class="pre">)[^<]+(?=</span>)', lambda m: breakable(m[0]), body)
+    body = re.sub(rf'<span id="{LINE}-\d+">(?:<span></span>)?(?:<span class="w">)?( *)', hang, body)
     body = re.sub(r"(?<=<h1>)[^<\s]+(?=<)", lambda m: breakable(m[0]), body)
     context["body"] = re.sub(r"<td([^>]*)>(.*?)</td>", prose, body, flags=re.S)
 
