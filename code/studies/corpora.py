@@ -107,7 +107,7 @@ def leaks() -> dict[str, Any]:
     kept = hold_out(pairs, n_dev=0, n_test=len(chosen))
     rules = {
         "by pair": (dealt[len(pairs) // 10 :], dealt[: len(pairs) // 10]),
-        "by English sentence": (
+        "by sentence": (
             [pair for pair in pairs if pair[0] not in chosen],
             [pair for pair in pairs if pair[0] in chosen],
         ),
