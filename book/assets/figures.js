@@ -698,6 +698,44 @@
     update();
   };
 
+  // -- chapter 11: sentences cut into padded batches ------------------------------------------------------------------
+
+  /** Cuts lengths, in their order, into groups whose rectangle holds at most `places`. */
+  const cutInto = (lengths, places) => lengths.reduce((groups, length) => {
+    const last = groups[groups.length - 1];
+    if (last && Math.max(...last, length) * (last.length + 1) <= places) last.push(length);
+    else groups.push([length]);
+    return groups;
+  }, []);
+
+  const batches = (root) => {
+    const drawn = root.dataset.lengths.split(" ").map(Number), widest = Math.max(...drawn);
+    let lengths = drawn.map((_, i) => drawn[(7 * i + 3) % drawn.length]); // captions and everyday sentences mixed
+    const budget = slider("Places in a batch", { min: 24, max: 160, step: 4, value: 64 }, () => update());
+    const sort = make("input", { type: "checkbox", role: "switch", onchange: () => update() });
+    const others = () => {
+      const keys = normal(lengths.length, lengths.reduce((sum, length, i) => sum + length * (i + 1), 0));
+      lengths = lengths.map((length, i) => [keys[i], length]).sort((a, b) => a[0] - b[0]).map(([, length]) => length);
+      update();
+    };
+    const page = make("div", { class: "play-page", "aria-hidden": "true" });
+    const say = frame(root, "Cut the batches yourself",
+      "24 sentences, a row each: blue is words, hatched is padding. Enlarge the batches; then sort by length.",
+      make("div", { class: "play-controls" }, budget.row, make("label", { class: "play-switch" }, sort, make("span", {}, "sort by length")),
+        make("button", { type: "button", class: "play-button", onclick: others }, "Another order")),
+      page);
+    const update = () => {
+      const order = sort.checked ? [...lengths].sort((a, b) => a - b) : lengths;
+      const groups = cutInto(order, +budget.input.value);
+      budget.output.textContent = budget.input.value;
+      page.replaceChildren(...groups.map((group) => make("div", { class: "play-batch" }, ...group.map((length) => make("div", { class: "play-filler", style: `width:${(100 * Math.max(...group)) / widest}%` },
+        make("span", { style: `width:${(100 * length) / Math.max(...group)}%` }))))));
+      const places = groups.reduce((sum, group) => sum + group.length * Math.max(...group), 0), real = order.reduce((sum, length) => sum + length, 0);
+      say(`${groups.length} batches have ${places} places for ${real} words: ${Math.round(100 * (1 - real / places))} % is padding.`);
+    };
+    update();
+  };
+
   // -- the first page: a sentence crosses into French ----------------------------------------------------------------
 
   /** Plays a recorded translation: each French word is written, and lines show where it looked. */
@@ -747,7 +785,7 @@
   };
 
   window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters, smoothed, beam };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes, target, choose, cut };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes, target, choose, cut, batches };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -1,20 +1,21 @@
-"""Measure the three corpora: ``python -m studies.corpora`` prints JSON.
+"""Measure the corpora: ``python -m studies.corpora statistics`` (or ``leaks``) prints JSON.
 
 Chapter 11 draws from the numbers that are recorded in ``book/runs/corpora``.
 """
 
 import argparse
 import json
+import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from scratch.datasets import grammar, group_references, multi30k, tatoeba
-from scratch.plumbing.data.corpora import held_out_pairs
+from scratch.plumbing.data.corpora import held_out_pairs, whole_tatoeba
 from scratch.plumbing.data.everyday import everyday_sentences
-from scratch.splits import sentence_key, without_shared
+from scratch.splits import hold_out, sentence_key, without_shared
 
-__all__ = ["corpus_statistics", "measure"]
+__all__ = ["corpus_statistics", "leaks", "measure"]
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -80,11 +81,65 @@ def corpus_statistics() -> dict[str, Any]:
     return result
 
 
+def shared(train: Pairs, held: Pairs, key: Callable[[str], str] = str) -> dict[str, float]:
+    """Return the share of ``held`` whose English, French, or either stands in ``train``.
+
+    Texts are the same when ``key`` makes the same of them: as written, unless told otherwise.
+    """
+    sides = [{key(text) for text in side} for side in zip(*train, strict=True)]
+    found = [[key(text) in known for text, known in zip(pair, sides, strict=True)] for pair in held]
+    counts = [sum(row[0] for row in found), sum(row[1] for row in found), sum(map(any, found))]
+    names = ("english", "french", "either")
+    return {name: round(n / len(held), 4) for name, n in zip(names, counts, strict=True)}
+
+
+def leaks() -> dict[str, Any]:
+    """Return how much of a test stands in training, by the rule that split the corpus.
+
+    A tenth of the whole selection of Tatoeba is held out: pairs by chance; English sentences by
+    chance, with all their translations; and by :func:`.hold_out`.  And the same for the splits
+    that the book uses, and the lengths in words of 24 English sentences.
+    """
+    pairs, draw = whole_tatoeba(), random.Random(0)
+    dealt = draw.sample(pairs, len(pairs))
+    sources = sorted({source for source, _ in pairs})
+    chosen = set(draw.sample(sources, len(sources) // 10))
+    kept = hold_out(pairs, n_dev=0, n_test=len(chosen))
+    rules = {
+        "by pair": (dealt[len(pairs) // 10 :], dealt[: len(pairs) // 10]),
+        "by sentence": (
+            [pair for pair in pairs if pair[0] not in chosen],
+            [pair for pair in pairs if pair[0] in chosen],
+        ),
+        "hold_out": (kept.train, kept.test),
+    }
+    result: dict[str, Any] = {
+        name: {
+            "train": len(train),
+            "test": len(test),
+            "as written": shared(train, test),
+            "normalised": shared(train, test, sentence_key),
+        }
+        for name, (train, test) in rules.items()
+    }
+    result["multi30k"] = {
+        name: shared(multi30k("train"), multi30k(name), sentence_key)
+        for name in ("val", "test_2016_flickr")
+    }
+    result["tatoeba, test in dev"] = shared(tatoeba("dev"), tatoeba("test"), sentence_key)
+    some = (multi30k("train"), pairs)
+    result["lengths"] = [len(words_in(s)) for part in some for s, _ in draw.sample(part, 12)]
+    return result
+
+
+MEASUREMENTS = {"statistics": corpus_statistics, "leaks": leaks}
+
+
 def main() -> None:
-    """Print the statistics as JSON."""
-    parser = argparse.ArgumentParser(description=corpus_statistics.__doc__)
-    parser.parse_args()
-    print(json.dumps(corpus_statistics(), indent=1))
+    """Print the measurements that the command line names as JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("which", choices=MEASUREMENTS)
+    print(json.dumps(MEASUREMENTS[parser.parse_args().which](), indent=1))
 
 
 if __name__ == "__main__":

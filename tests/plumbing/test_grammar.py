@@ -10,9 +10,10 @@ from itertools import pairwise, product
 
 import pytest
 
-from scratch.corpus import Phrase, SentencePair, detokenise, weave
+from scratch.corpus import SentencePair, detokenise
 from scratch.plumbing.data import grammar, lexicon
 from scratch.plumbing.data.grammar import Plan, sample_pairs
+from scratch.plumbing.data.weaving import Phrase, weave
 
 N = 20_000
 

@@ -634,6 +634,26 @@ def test_a_query_and_a_key_that_turn_together(open_page: Callable[[str], Page]) 
     expect(figure.get_by_role("status")).to_contain_text("Places 14 and 1, distance 13")
 
 
+def test_batches_waste_less_when_sorted_by_length(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/11_data.html").locator("[data-figure=batches]")
+    expect(figure.locator(".play-filler")).to_have_count(24)
+    lengths = [int(n) for n in (figure.get_attribute("data-lengths") or "").split()]
+    slide(figure, "Places in a batch", 160)
+    figure.get_by_label("sort by length").check()
+    groups: list[list[int]] = [[]]
+    for length in sorted(lengths):
+        if length * (len(groups[-1]) + 1) > 160:
+            groups.append([])
+        groups[-1].append(length)
+    places = sum(len(group) * group[-1] for group in groups)
+    said = f"{len(groups)} batches have {places} places for {sum(lengths)} words"
+    expect(figure.get_by_role("status")).to_contain_text(said)
+    before = figure.locator(".play-page").inner_html()
+    figure.get_by_role("button", name="Another order").click()
+    expect(figure.get_by_role("status")).to_contain_text(said)  # sorted, it is the same
+    assert figure.locator(".play-page").inner_html() == before
+
+
 def shown_mask(figure: Locator) -> torch.Tensor:
     pressed = figure.locator(".play-square").evaluate_all(
         "all => all.map(e => e.ariaPressed === 'true')"

@@ -22,6 +22,7 @@ __all__ = [
     "held_out_pairs",
     "load_pairs",
     "never_seen",
+    "whole_tatoeba",
 ]
 
 TSV = "tsv:"  # the corpus "tsv:FILE" is any file of two columns
@@ -126,17 +127,21 @@ def _files(language: str) -> tuple[str, ...]:
     return tuple(f"multi30k/{part}.{code}.gz" for part in parts for code in ("en", language))
 
 
+def whole_tatoeba() -> Pairs:
+    """Return the 167,130 everyday (English, French) sentences of the whole selection."""
+    with zipfile.ZipFile(local_path("tatoeba/fra-eng.zip")) as archive:
+        lines = archive.read("fra-eng/fra.txt").decode().splitlines()
+    return [(source, target) for source, target in (line.split("\t") for line in lines)]
+
+
 def _english_french() -> Pairs:
     """Return captions, three times, since they are few; all of Tatoeba; and our own pairs.
 
     Those are sentences and noun phrases of the grammar, and what people say first, ten times.
     """
-    with zipfile.ZipFile(local_path("tatoeba/fra-eng.zip")) as archive:
-        lines = archive.read("fra-eng/fra.txt").decode().splitlines()
-    everyday = [(source, target) for source, target in (line.split("\t") for line in lines)]
     own = [(pair.english_text, pair.french_text) for pair in grammar().train[:8_000]]
     first = read_tsv(HERE.with_name("first_contact.tsv"))
-    return [*3 * multi30k("train"), *everyday, *own, *sample_phrases(), *10 * first]
+    return [*3 * multi30k("train"), *whole_tatoeba(), *own, *sample_phrases(), *10 * first]
 
 
 def _english_hindi() -> HeldOut:

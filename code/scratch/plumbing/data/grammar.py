@@ -1,6 +1,6 @@
 """A bilingual grammar: English-French sentence pairs whose word alignment is known.
 
-Both sides of a pair are woven from the same pieces (:mod:`scratch.corpus`), so the grammar knows
+Both sides of a pair are woven from the same pieces (:mod:`.weaving`), so the grammar knows
 which word was written for which.  The French is a function of the English: "you" is always
 "vous", "they" is "ils", the past simple is the passé composé, "was" is the imparfait, "it" occurs
 only where its antecedent decides its gender.
@@ -20,10 +20,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from scratch.corpus import Phrase, SentencePair, detokenise, pair, weave
+from scratch.corpus import SentencePair, detokenise
 from scratch.plumbing import checks
 from scratch.plumbing.data import lexicon
 from scratch.plumbing.data.lexicon import Adjective, Noun, Verb
+from scratch.plumbing.data.weaving import Phrase, pair, weave
 
 __all__ = ["sample_pairs", "sample_phrases"]
 
