@@ -275,10 +275,12 @@ def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m studies.variants")
     parser.add_argument("what", choices=("sweep", "writer"), help="all switches, or the writer")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the writer (1)")
     parser.add_argument("--out", default="book/runs/variants", metavar="DIR", help="(%(default)s)")
     options = parser.parse_args(words)
     if options.what == "writer":
-        return recording.main("variants", ("writer",), record, ["writer", "--out", options.out])
+        rest = ["writer", "--seed", str(options.seed), "--out", options.out]
+        return recording.main("variants", ("writer",), record, rest)
     torch.set_num_threads(1)
     try:
         sweep(Path(options.out) / "rates.jsonl")
