@@ -596,12 +596,12 @@ def test_a_query_and_a_key_that_turn_together(open_page: Callable[[str], Page]) 
 def test_the_size_of_a_cache(open_page: Callable[[str], Page]) -> None:
     figure = open_page("book/15_variants.html").locator("[data-figure=cache]")
     shown = figure.locator("tbody td .play-number")
-    for heads, tokens, window in ((32, 4_096, False), (8, 131_072, False), (8, 131_072, True)):
+    for heads, tokens, narrow in ((32, 4_096, False), (8, 131_072, False), (8, 131_072, True)):
         slide(figure, "Heads of keys", math.log2(heads))
         slide(figure, "Tokens read", math.log2(tokens))
-        if window:
+        if narrow:
             figure.get_by_role("switch").press("Space")
-        kept = min(tokens, 4_096) if window else tokens
+        kept = min(tokens, 4_096) if narrow else tokens
         layer = torch.empty(1, heads, kept, 128, dtype=torch.float16, device="meta")
         size = 32 * 2 * layer.nbytes / 2**30  # keys and values of 32 layers
         assert numbers(shown)[1] == pytest.approx(size, abs=0.051)
