@@ -76,9 +76,6 @@ class CausalSelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         checks.divisible("d_model", d_model, "n_heads", n_heads)
-        checks.divisible("n_heads", n_heads, "n_kv_heads", n_kv_heads)
-        checks.instance("rotary", rotary, bool)
-        checks.fraction("dropout", dropout)
         self.d_head, self.n_kv_heads = d_model // n_heads, n_kv_heads
         self.rotary, self.dropout = rotary, dropout
         narrow = n_kv_heads * self.d_head
