@@ -591,8 +591,8 @@
       for (const [part, value] of [[heads, String(g)], [tokens, read < 2048 ? written : `${read / 1024}K`]]) part.output.textContent = value;
       heads.input.setAttribute("aria-valuetext", String(g));
       tokens.input.setAttribute("aria-valuetext", written);
-      body.replaceChildren(...[["weights", weights, "more"], ["cache", size, "weight"]].map(([name, value, kind]) => make("tr", {}, make("th", { scope: "row" }, name),
-        make("td", {}, make("span", { class: `play-bar play-${kind}`, style: `--value:${value / most}` }), make("span", { class: "play-number" }, fixed(value, value < 1 ? 2 : 1))))));
+      body.replaceChildren(...[["weights", weights], ["cache", size]].map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name),
+        make("td", {}, make("span", { class: "play-bar play-weight", style: `--value:${value / most}` }), make("span", { class: "play-number" }, fixed(value, value < 1 ? 2 : 1))))));
       say(`${g === 32 ? "Each head of queries has its own keys and values" : `${32 / g} heads of queries share each head of keys and values`}. For ${written} tokens the cache holds ${fixed(size, size < 1 ? 2 : 1)} GiB, ${fixed(size / weights, 2)} times the weights.`);
     };
     update();
