@@ -784,8 +784,38 @@
     play();
   };
 
-  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters, smoothed, beam };
-  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes, target, choose, cut, batches };
+  // -- chapter 15: what a cache holds --------------------------------------------------------------------------------
+
+  /** GiB of keys and values: 32 layers, heads of width 128, two bytes for each number. */
+  const cacheSize = (heads, tokens) => (2 * 32 * heads * 128 * tokens * 2) / 2 ** 30;
+
+  const cache = (root) => {
+    const weights = 12.6; // GiB: 6.7 billion numbers of two bytes
+    const heads = slider("Heads of keys and values", { min: 0, max: 5, step: 1, value: 5 }, () => update());
+    const tokens = slider("Tokens read", { min: 10, max: 17, step: 1, value: 12 }, () => update());
+    const narrow = make("input", { type: "checkbox", role: "switch", onchange: () => update() });
+    const body = make("tbody");
+    const say = frame(root, "How large is the cache?",
+      "A model with 32 layers and 32 heads of queries reads one text. Lengthen the text until the cache outgrows the weights; then share heads, or keep a window.",
+      make("div", { class: "play-controls" }, heads.row, tokens.row,
+        make("label", { class: "play-switch" }, narrow, make("span", {}, "keep the last 4,096 only"))),
+      make("table", { class: "play-bars" }, make("caption", {}, "Memory in GiB, two bytes for each number"),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "What"), make("th", { scope: "col" }, "GiB"))), body));
+    const update = () => {
+      const g = 2 ** heads.input.value, read = 2 ** tokens.input.value, kept = narrow.checked ? Math.min(read, 4096) : read;
+      const size = cacheSize(g, kept), most = Math.max(size, weights), written = read.toLocaleString("en");
+      for (const [part, value] of [[heads, String(g)], [tokens, read < 2048 ? written : `${read / 1024}K`]]) part.output.textContent = value;
+      heads.input.setAttribute("aria-valuetext", String(g));
+      tokens.input.setAttribute("aria-valuetext", written);
+      body.replaceChildren(...[["weights", weights], ["cache", size]].map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name),
+        make("td", {}, make("span", { class: "play-bar play-weight", style: `--value:${value / most}` }), make("span", { class: "play-number" }, fixed(value, value < 1 ? 2 : 1))))));
+      say(`${g === 32 ? "Each head of queries has its own keys and values" : `${32 / g} heads of queries share each head of keys and values`}. For ${written} tokens the cache holds ${fixed(size, size < 1 ? 2 : 1)} GiB, ${fixed(size / weights, 2)} times the weights.`);
+    };
+    update();
+  };
+
+  window.bookFigures = { softmax, draw, encode, scores, arrives, fire, normalise, rotaryScore, parameters, smoothed, beam, cacheSize };
+  const figures = { hero, reach, query, scale, clock, paint, unit, norm, rotary, merges, likeness, layer, writing, sizes, target, choose, cut, batches, cache };
   document.addEventListener("DOMContentLoaded", () => {
     for (const root of document.querySelectorAll("[data-figure]")) figures[root.dataset.figure](root);
   });

@@ -1,4 +1,4 @@
-"""Half of the machine is enough to write: the decoder-only model, and the encoder-only one.
+"""Half of the machine is enough to write: the decoder-only model.
 
 Chapter 15.  The same blocks rearranged, with a switch for each change of
 :mod:`scratch.variants`.
@@ -11,22 +11,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from scratch.attention import causal_mask, padding_mask
+from scratch.attention import causal_mask
 from scratch.datasets import Batch
 from scratch.embedding import TokenEmbedding
-from scratch.encoder import Encoder
 from scratch.feedforward import FeedForward
 from scratch.plumbing import checks
 from scratch.positional import SinusoidalPositions
 from scratch.residual import LayerNorm, Residual
 from scratch.training import label_smoothed_loss
-from scratch.transformer import TransformerConfig, initialise
+from scratch.transformer import initialise
 from scratch.variants import GatedFeedForward, RMSNorm, grouped_attention, rotate
 
 __all__ = [
     "CausalBlock",
     "CausalSelfAttention",
-    "Classifier",
     "KeyValueCache",
     "LanguageModel",
     "LanguageModelConfig",
@@ -78,9 +76,6 @@ class CausalSelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         checks.divisible("d_model", d_model, "n_heads", n_heads)
-        checks.divisible("n_heads", n_heads, "n_kv_heads", n_kv_heads)
-        checks.instance("rotary", rotary, bool)
-        checks.fraction("dropout", dropout)
         self.d_head, self.n_kv_heads = d_model // n_heads, n_kv_heads
         self.rotary, self.dropout = rotary, dropout
         narrow = n_kv_heads * self.d_head
@@ -284,32 +279,6 @@ def generate(
         ids = torch.cat((ids, choice.masked_fill(done[:, None], c.eos_id)), dim=1)
         done |= choice[:, 0] == c.eos_id
     return [[i for i in row if i not in (c.bos_id, c.eos_id)] for row in ids.tolist()]
-
-
-class Classifier(nn.Module):
-    """The encoder-only model: a sentence in, scores of N classes out.
-
-    A sentence begins with <bos>, and the vector that the encoder leaves there is read off; it
-    can look at every word.  Source: Devlin et al. (2019), section 3 (their token is [CLS]).
-    """
-
-    def __init__(self, config: TransformerConfig, n_classes: int) -> None:
-        super().__init__()
-        checks.at_least("n_classes", n_classes, 2)
-        self.config = c = config
-        self.embedding = TokenEmbedding(c.vocab_size, c.d_model)
-        self.positions = SinusoidalPositions(c.d_model, c.max_len)
-        sizes = (c.n_encoder_layers, c.d_model, c.n_heads, c.d_ff)
-        self.encoder = Encoder(*sizes, norm=c.norm, dropout=c.dropout)
-        self.output = nn.Linear(c.d_model, n_classes)
-        initialise(self)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Score the classes of ``ids`` (B, S), padded on the right: (B, N)."""
-        checks.readable("ids", ids, self.config.vocab_size, self.config.max_len)
-        x = self.positions(self.embedding(ids))  # (B, S, D)
-        x, _ = self.encoder(x, mask=padding_mask(ids, self.config.pad_id))
-        return self.output(x[:, 0])
 
 
 class Vocabulary:

@@ -1,13 +1,21 @@
-"""The recorded runs of chapter 15: one small task, a switch at a time, several seeds.
+"""The recorded runs of chapter 15: one small task, a switch at a time, rates and seeds.
 
-``python -m studies.variants rotary --seed 1`` trains the character model with the switch
-``rotary`` and writes ``rotary-1.jsonl``: a first line that says what ran, then the losses, then
-what the model wrote.  ``--help`` says more.
+``python -m studies.variants sweep`` trains the character model with each switch, at several
+learning rates with several seeds, and appends a line to ``rates.jsonl`` for each run; started
+again, it goes on where it was stopped.  ``python -m studies.variants writer`` trains one model
+for longer and writes ``writer-1.jsonl``, with what that model wrote.
 """
 
-from collections.abc import Iterator, Sequence
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,9 +40,19 @@ from scratch.training import (
     training_steps,
 )
 from scratch.transformer import count_parameters
-from studies.recording import computed_on, main
+from studies import recording
+from studies.recording import computed_on
 
-__all__ = ["SETTINGS", "VariantRun", "french_texts", "record", "validation_loss"]
+__all__ = [
+    "SETTINGS",
+    "VariantRun",
+    "best_rate",
+    "french_texts",
+    "measure",
+    "record",
+    "sweep",
+    "validation_loss",
+]
 
 ALL = {
     "norm": "pre",
@@ -52,10 +70,11 @@ SETTINGS: dict[str, dict[str, Any]] = {  # what each run changes; the first one 
     "two-kv-heads": {"n_kv_heads": 2},
     "one-kv-head": {"n_kv_heads": 1},
     "all": ALL,
-    "writer": ALL,  # the same, trained longer
 }
+RATES, SEEDS = (0.003, 0.006, 0.012, 0.024), (1, 2, 3)  # of every name; more where its best is
+MORE_SEEDS = (4, 5)  # at each name's best rate
 SIZES = {"d_model": 64, "n_heads": 4, "d_ff": 192, "n_layers": 2, "max_len": 128}
-STEPS = {"writer": 2_000}
+STEPS, WRITER_STEPS, WRITER_RATE = 500, 2_000, 0.006
 N_TRAIN, N_VALIDATION = 8_000, 1_000
 EVERY_STEP_UNTIL, THEN_EVERY, VALIDATE_EVERY = 20, 20, 100
 WRITTEN, TEMPERATURES = 100, (1.0, 0.5)
@@ -70,13 +89,12 @@ def french_texts() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(texts[:N_TRAIN]), tuple(texts[N_TRAIN:n])
 
 
-def training_config(name: str, seed: int) -> TrainingConfig:
-    """Return how every run is trained; only the seed and the writer's length differ."""
-    steps = STEPS.get(name, 500)
+def training_config(steps: int, rate: float, seed: int) -> TrainingConfig:
+    """Return how every run is trained; only what is given differs."""
     return TrainingConfig(
         steps=steps,
         max_tokens=1_024,
-        peak_rate=6e-3,
+        peak_rate=rate,
         warmup_steps=100,
         schedule="linear",
         label_smoothing=0.0,
@@ -98,11 +116,11 @@ def validation_loss(model: LanguageModel, parts: Sequence[Batch]) -> float:
 
 
 class VariantRun:
-    """The run ``name`` with ``seed``, ready to be stepped."""
+    """The run ``name`` at a peak ``rate`` with ``seed``, ready to be stepped."""
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, rate: float, seed: int, *, steps: int | None = None) -> None:
         checks.one_of("name", name, tuple(SETTINGS))
-        self.name, self.training = name, training_config(name, seed)
+        self.name, self.training = name, training_config(steps or STEPS, rate, seed)
         train, validation = french_texts()
         self.vocabulary = Vocabulary(train)
         self.examples = text_examples(self.vocabulary, train)
@@ -120,18 +138,21 @@ class VariantRun:
             self.model, [stream], self.optimizer, self.training, loss_of=language_loss
         )
 
-    def header(self) -> dict[str, Any]:
-        """Return what the first line of the log says."""
+    def sizes(self) -> dict[str, int]:
+        """Return the number of parameters and the bytes of cache for a token."""
         caches = self.model.start(1)
         self.model(torch.tensor([[self.model.config.bos_id]]), caches)
         return {
-            "name": self.name,
+            "parameters": count_parameters(self.model),
+            "cache_bytes_per_token": sum(c.keys.nbytes + c.values.nbytes for c in caches),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a log's first line says of the model, its training and its examples."""
+        return {
             "model": asdict(self.model.config),
             "training": self.training.to_dict(),
             "examples": len(self.examples),
-            "parameters": count_parameters(self.model),
-            "cache_bytes_per_token": sum(c.keys.nbytes + c.values.nbytes for c in caches),
-            **computed_on(),
         }
 
     def validate(self) -> float:
@@ -145,10 +166,97 @@ class VariantRun:
         return ["".join(self.vocabulary.decode(row)) for row in rows]
 
 
+def measure(name: str, rate: float, seed: int) -> dict[str, Any]:
+    """Train one run to its end; return its line: what ran, and its losses."""
+    run = VariantRun(name, rate, seed)
+    first: list[float] = []
+    validation: dict[str, float] = {}
+    for entry in run.steps():
+        if entry.step <= EVERY_STEP_UNTIL:
+            first.append(round(entry.loss, 5))
+        if entry.step % VALIDATE_EVERY == 0 or entry.step == run.training.steps:
+            validation[str(entry.step)] = run.validate()
+    return {
+        "name": name,
+        "rate": rate,
+        "seed": seed,
+        "validation": validation,
+        "first": first,
+        **run.sizes(),
+        **computed_on(),
+    }
+
+
+def best_rate(lines: Iterable[dict[str, Any]], name: str) -> float:
+    """Return the rate of the lowest mean loss at the end, over the seeds that all rates had."""
+    last: dict[float, list[float]] = {}
+    for line in lines:
+        if line["name"] == name and line["seed"] in SEEDS:
+            last.setdefault(line["rate"], []).append([*line["validation"].values()][-1])
+    return min(last, key=lambda rate: statistics.fmean(last[rate]))
+
+
+def times(rate: float, halves: int) -> float:
+    """Return ``rate`` times 2 ** (halves / 2), on one grid of rates with two digits each."""
+    steps = round(2 * math.log2(rate / RATES[0])) + halves
+    return float(f"{RATES[0] * 2 ** (steps / 2):.2g}")
+
+
+def planned(lines: Sequence[dict[str, Any]]) -> list[tuple[str, float, int]]:
+    """Return the runs of which ``lines`` has none yet, as far as they can be told by now.
+
+    First every rate for every name.  Where the best is the lowest or highest tried, half or twice
+    of it as well; where it is not, both rates beside it, a factor of 1.4 away; at the end more
+    seeds at the best.
+    """
+    done = {(line["name"], line["rate"], line["seed"]) for line in lines}
+    left: list[tuple[str, float, int]] = []
+    for name in SETTINGS:
+        tried = {*RATES, *(rate for n, rate, _ in done if n == name)}
+        wanted = [(name, rate, seed) for rate in sorted(tried) for seed in SEEDS]
+        if done.issuperset(wanted):
+            best = best_rate(lines, name)
+            beyond = {min(tried): times(best, -2), max(tried): times(best, 2)}.get(best)
+            beside = {beyond} if beyond else {times(best, -1), times(best, 1)} - tried
+            wanted = [(name, rate, seed) for rate in sorted(beside) for seed in SEEDS]
+            wanted = wanted or [(name, best, seed) for seed in MORE_SEEDS]
+        left += [run for run in wanted if run not in done]
+    return sorted(left, key=lambda run: run[2])  # all names and rates with one seed, then the next
+
+
+def sweep(path: Path) -> None:
+    """Make all runs that ``path`` has no line of, one after another, each appended as it ends.
+
+    Raises ValueError when ``path`` holds runs of other settings.
+    """
+    head = {**VariantRun("2017", RATES[0], SEEDS[0]).settings(), "switches": SETTINGS}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]  # a line that was cut off is made again
+    found = [json.loads(line) for line in whole.splitlines()]
+    checks.require(found[:1] in ([], [head]), f"{path} holds runs of other settings")
+    with path.open("ab") as file, tqdm(unit="run") as bar:
+        file.truncate(len(whole.encode()))
+
+        def append(line: dict[str, Any]) -> None:
+            found.append(line)
+            file.write(f"{json.dumps(line)}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+        if not found:
+            append(head)
+        while left := planned(found[1:]):
+            bar.total = bar.n + len(left)  # it grows when more rates or seeds are wanted
+            bar.set_postfix_str(" ".join(map(str, left[0])))
+            append(measure(*left[0]))
+            bar.update()
+
+
 def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a log: a header, the losses, and what the model wrote."""
-    run = VariantRun(name, seed)
-    yield run.header()
+    """Yield the lines of the writer's log: a header, the losses, and what the model wrote."""
+    run = VariantRun("all", WRITER_RATE, seed, steps=WRITER_STEPS)
+    yield {"name": name, **run.settings(), **run.sizes(), **computed_on()}
     yield {"step": 0, "validation": run.validate(), "written": {"1.0": run.write(5, 1.0)}}
     losses: list[float] = []
     for entry in tqdm(run.steps(), total=run.training.steps, desc=name, unit="step"):
@@ -163,5 +271,26 @@ def record(name: str, seed: int) -> Iterator[dict[str, Any]]:
     yield {"step": step, "written": {str(t): run.write(WRITTEN, t) for t in TEMPERATURES}}
 
 
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m studies.variants")
+    parser.add_argument("what", choices=("sweep", "writer"), help="all switches, or the writer")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the writer (1)")
+    parser.add_argument("--out", default="book/runs/variants", metavar="DIR", help="(%(default)s)")
+    options = parser.parse_args(words)
+    if options.what == "writer":
+        rest = ["writer", "--seed", str(options.seed), "--out", options.out]
+        return recording.main("variants", ("writer",), record, rest)
+    torch.set_num_threads(1)
+    try:
+        sweep(Path(options.out) / "rates.jsonl")
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
 if __name__ == "__main__":
-    raise SystemExit(main("variants", SETTINGS, record))
+    raise SystemExit(main())

@@ -654,6 +654,21 @@ def test_batches_waste_less_when_sorted_by_length(open_page: Callable[[str], Pag
     assert figure.locator(".play-page").inner_html() == before
 
 
+def test_the_size_of_a_cache(open_page: Callable[[str], Page]) -> None:
+    figure = open_page("book/15_variants.html").locator("[data-figure=cache]")
+    shown = figure.locator("tbody td .play-number")
+    for heads, tokens, narrow in ((32, 4_096, False), (8, 131_072, False), (8, 131_072, True)):
+        slide(figure, "Heads of keys", math.log2(heads))
+        slide(figure, "Tokens read", math.log2(tokens))
+        if narrow:
+            figure.get_by_role("switch").press("Space")
+        kept = min(tokens, 4_096) if narrow else tokens
+        layer = torch.empty(1, heads, kept, 128, dtype=torch.float16, device="meta")
+        size = 32 * 2 * layer.nbytes / 2**30  # keys and values of 32 layers
+        assert numbers(shown)[1] == pytest.approx(size, abs=0.051)
+        expect(figure.get_by_role("status")).to_contain_text(f"For {tokens:,} tokens")
+
+
 def shown_mask(figure: Locator) -> torch.Tensor:
     pressed = figure.locator(".play-square").evaluate_all(
         "all => all.map(e => e.ariaPressed === 'true')"
