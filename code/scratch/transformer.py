@@ -151,8 +151,7 @@ class TransformerConfig:
     def preset(cls, name: str, **changes: Any) -> "TransformerConfig":
         """Return ``tiny``, or the paper's ``base`` or ``big`` (Table 3), with ``changes`` made.
 
-        Table 3 was measured with an English-German vocabulary of about 37,000 tokens
-        (section 5.1).
+        The paper speaks of an English-German vocabulary of about 37,000 tokens (section 5.1).
         """
         presets = {
             "tiny": cls(8_000, 128, 4, 256, 4, 4),
