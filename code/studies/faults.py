@@ -72,7 +72,7 @@ __all__ = [
 def mask_after_softmax(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor, dropout: float
 ) -> Tensor:
-    """Hide weights when they have had their share of the sum."""
+    """Hide weights that have had their share of the sum."""
     weights = (query / math.sqrt(query.shape[-1]) @ key.mT).softmax(dim=-1)
     return weights.masked_fill(~mask, 0.0) @ value
 
@@ -282,7 +282,7 @@ def future_moves_past(model: Transformer) -> float:
     """Return how far past logits move when the last target token becomes another one."""
     source, target = torch.tensor([EIGHT[0].source]), torch.tensor([EIGHT[0].target])
     other = target.clone()
-    other[:, -1] = 3
+    other[:, -1] = 3  # a word in the place of <eos>
     moved = model(source, other) - model(source, target)
     return moved[:, :-1].abs().max().item()
 
@@ -301,7 +301,7 @@ def cached_and_fresh_differ(model: Transformer, source: Tensor) -> list[float]:
     """Score all outputs of a beam again, in one pass without a cache; return the differences."""
     beams, differences = start_beams(model, source, 4), []
     while not beams.all_done():
-        extend_beams(model, beams, 0.6)
+        extend_beams(model, beams, 0.6)  # the length penalty of chapter 13
     for found in beams.ended[0]:
         ids = torch.tensor([[model.config.bos_id, *found.tokens, model.config.eos_id]])
         log_probs = model(source, ids[:, :-1]).log_softmax(dim=-1)
@@ -327,6 +327,7 @@ def far_from_pytorch() -> float:
     pairs = (
         (heads, F.scaled_dot_product_attention(q, k, v, attn_mask=mask)),
         (residual.LayerNorm(8)(v), F.layer_norm(v, (8,))),
+        (residual.LayerNorm(8)(v / 1e3), F.layer_norm(v / 1e3, (8,))),  # here eps counts
         (language_model.rotate(q), torch.view_as_real(turned).flatten(-2)),
     )
     return max((ours - theirs).abs().max().item() for ours, theirs in pairs)
