@@ -347,7 +347,7 @@ def test_what_goes_on_beyond_an_edge_fades_until_its_end_is_seen(
     with window(browser, "light", "narrow") as context:
         page = context.new_page()
         page.goto(f"{address}/{CHAPTER}", wait_until="load")
-        wide = page.locator("article pre.goes-on").first.element_handle()
+        wide = page.locator("article .goes-on").first.element_handle()
         assert wide.evaluate("e => getComputedStyle(e).maskImage").startswith("linear-gradient")
         wide.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
         page.wait_for_function("e => !e.classList.contains('goes-on')", arg=wide)
