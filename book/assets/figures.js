@@ -799,7 +799,7 @@
       "A model with 32 layers and 32 heads of queries reads one text. Lengthen the text until the cache outgrows the weights; then share heads, or keep a window.",
       make("div", { class: "play-controls" }, heads.row, tokens.row,
         make("label", { class: "play-switch" }, narrow, make("span", {}, "keep the last 4,096 only"))),
-      make("table", { class: "play-bars" }, make("caption", {}, "Memory in GiB, two bytes for each number"),
+      make("table", { class: "play-bars play-words" }, make("caption", {}, "Memory in GiB, two bytes for each number"),
         make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "What"), make("th", { scope: "col" }, "GiB"))), body));
     const update = () => {
       const g = 2 ** heads.input.value, read = 2 ** tokens.input.value, kept = narrow.checked ? Math.min(read, 4096) : read;
