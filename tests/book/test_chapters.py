@@ -95,12 +95,13 @@ def test_the_first_cell_of_a_chapter_reads_no_weights() -> None:
     }
     assert all("import" in source for source in first.values())
     program = f"""
-import safetensors, safetensors.torch
+import contextlib, io, safetensors, safetensors.torch
 def refuse(*_, **__): raise AssertionError("reads weights")
 safetensors.safe_open = safetensors.torch.load_file = safetensors.torch.load = refuse
 for stem, source in {first!r}.items():
     try:
-        exec(source, {{"__name__": "__main__"}})
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(source, {{"__name__": "__main__"}})
     except AssertionError as error:
         print(stem, error)
 """

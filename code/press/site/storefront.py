@@ -131,7 +131,8 @@ def prose(cell: re.Match[str]) -> str:
     given, inside = cell.groups()
     if len(html.unescape(re.sub("<.+?>", "", inside)).strip()) <= CELL:
         return cell[0]
-    given = given.replace('class="', 'class="wordy ') if "class=" in given else ' class="wordy"'
+    named = given if "class=" in given else f'{given} class=""'
+    given = named.replace('class="', 'class="wordy ', 1).replace(' "', '"')
     return f"<td{given}>{inside}</td>"
 
 
