@@ -88,7 +88,8 @@ def test_every_library_that_chapters_import_is_named() -> None:
         texts += [code for code in codes if not code.lstrip().startswith(("%", "!"))]
     names = {name.split(".")[0] for text in texts for name in imports(text)}
     others = names - set(sys.stdlib_module_names) - {
-        "scratch", "studies", "press", "translate_in_one_file", "matplotlib_inline", "IPython",
+        "scratch", "studies", "press", "translate_in_one_file",
+        "matplotlib_inline", "IPython",
     }  # fmt: skip
     assert others <= set(LIBRARIES), others - set(LIBRARIES)
 
