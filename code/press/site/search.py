@@ -73,8 +73,10 @@ def says(node: nodes.Node) -> str:
         return str(node.astext())
     if isinstance(node, nodes.math):
         return typed(node.astext())
-    cited = isinstance(node, addnodes.pending_xref) and node["refdomain"] == "cite"
-    if cited or isinstance(node, SKIPPED):
+    link = isinstance(node, addnodes.pending_xref)
+    if link and (node["refdomain"] == "cite" or node.astext() == node.get("reftarget")):
+        return ""  # a key of the bibliography, a label: what the page shows has another text
+    if isinstance(node, SKIPPED):
         return ""
     text = "".join(says(child) for child in node.children)
     return text if isinstance(node, nodes.Inline) else " ".join(text.split()) + " "
