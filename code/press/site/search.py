@@ -22,6 +22,7 @@ SKIPPED = (
     addnodes.desc_content, nodes.section,
 )  # fmt: skip
 SIGNS = {r"\sqrt": "√", r"\alpha": "α", r"\tau": "τ", r"\eta": "η", r"\beta": "β", r"\cdot": "·"}
+KEYS = {"p", "t", "numref", "eq", "ref"}  # links whose text here is a key or a label
 Entry = tuple[str, str, str, str]  # kind, place, heading, text
 
 
@@ -40,7 +41,8 @@ def write(app: Any, exception: Exception | None) -> None:
     for name in sorted(app.env.found_docs):
         tree = app.env.get_doctree(name)
         title = app.env.titles.get(name)
-        pages.append([f"{name}.html", says(title) if title else name, [*entries(name, tree)]])
+        found = [[" ".join(part.split()) for part in entry] for entry in entries(name, tree)]
+        pages.append([f"{name}.html", says(title).strip() if title else name, found])
     path = Path(app.outdir, INDEX)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(pages, ensure_ascii=False, separators=(",", ":"))
@@ -73,9 +75,8 @@ def says(node: nodes.Node) -> str:
         return str(node.astext())
     if isinstance(node, nodes.math):
         return typed(node.astext())
-    link = isinstance(node, addnodes.pending_xref)
-    if link and (node["refdomain"] == "cite" or node.astext() == node.get("reftarget")):
-        return ""  # a key of the bibliography, a label: what the page shows has another text
+    if isinstance(node, addnodes.pending_xref) and node["reftype"] in KEYS:
+        return ""
     if isinstance(node, SKIPPED):
         return ""
     text = "".join(says(child) for child in node.children)
