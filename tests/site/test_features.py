@@ -29,16 +29,6 @@ from scratch.translation import Translator
 from visit import Visit, window
 
 CHAPTER = "book/05_attention.html"
-# whether a line is as wide in the book's letters as in others'
-SERIF = """() => {
-    const line = document.createElement("span");
-    document.body.append(line);
-    line.textContent = "illumination";
-    const width = (family) => (line.style.font = `40px ${family}`, line.offsetWidth);
-    const differ = width('"Source Serif 4", monospace') !== width("monospace");
-    line.remove();
-    return differ;
-}"""
 # a ring or a shadow that the element has only while it is focused
 RING = """() => {
     const e = document.activeElement;
@@ -384,7 +374,6 @@ def test_the_book_opens_from_disk(context: BrowserContext, page: Page, root: Pat
     page.get_by_role("link", name="Attention", exact=True).first.click()
     page.wait_for_url("**/05_attention.html")
     page.wait_for_selector("article .katex")
-    page.wait_for_function(SERIF)  # from disk, too, a page has its own letters
     expect(page.locator("[data-figure=scale] tbody tr")).to_have_count(6)
     expect(card_of(page, page.locator("article a[href*='#term-softmax']").first)).to_contain_text(
         "sum to 1"

@@ -30,10 +30,9 @@ FONTS = {  # by what a page holds that is set in them
 LINE = "code-line"
 PRELOAD = """
 <script>
-for (const link of location.protocol === "file:" ? [{ rel: "stylesheet", href: "%sfonts/disk.css" }]
-  : %s.map((href) => ({ rel: "preload", as: "font", crossOrigin: "", href })))
-  document.head.append(Object.assign(document.createElement("link"), link));
-</script>"""  # from disk a browser preloads nothing
+if (location.protocol !== "file:") for (const href of %s) document.head.append(Object.assign(
+  document.createElement("link"), { rel: "preload", as: "font", crossOrigin: "", href }));
+</script>"""  # from disk a browser refuses, and needs no help
 EARLY = "documentation_options"  # a script within the page needs it at once
 LOST = """<p>There is no page at this address. <a href="{root}">The first page</a> leads to all of
 them, and <a href="{root}search.html">the search</a> knows every word.</p>"""
@@ -93,8 +92,7 @@ def hasten(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
     """Name the fonts early, and let scripts wait until the page can be read."""
     above, body = "../" * page.count("/"), context.get("body", "")
     fonts = [f"{font}.woff2" for part, fonts in FONTS.items() if part in body for font in fonts]
-    static = f"{above}_static/"
-    context["metatags"] += PRELOAD % (static, json.dumps([static + font for font in fonts]))
+    context["metatags"] += PRELOAD % json.dumps([f"{above}_static/{font}" for font in fonts])
     if tree is not None:  # the search runs its own scripts while it is read
         context["script_files"] = [waiting(script) for script in context["script_files"]]
 
@@ -176,9 +174,6 @@ def finish(app: Any, exception: Exception | None) -> None:
     out, first = Path(app.outdir), Path(app.outdir, f"{ROOT}.html")
     if exception or app.builder.format != "html" or not first.is_file():
         return
-    faces = re.findall(r"@font-face {.+?}", (out / "_static/book.css").read_text("utf-8"), re.S)
-    swapped = "\n".join(faces).replace("optional", "swap").replace('url("fonts/', 'url("')
-    (out / "_static/fonts/disk.css").write_text(swapped, encoding="utf-8")
     page = first.read_text(encoding="utf-8")
     (out / "index.html").write_text(moved(page, ROOT), encoding="utf-8")
     article = re.compile(r'(<article class="bd-article".*?>).*?(</article>)', re.S)
