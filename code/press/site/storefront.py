@@ -30,9 +30,10 @@ FONTS = {  # by what a page holds that is set in them
 LINE = "code-line"
 PRELOAD = """
 <script>
-if (location.protocol !== "file:") for (const href of %s) document.head.append(Object.assign(
+if (location.protocol === "file:") document.documentElement.classList.add("from-disk");
+else for (const href of %s) document.head.append(Object.assign(
   document.createElement("link"), { rel: "preload", as: "font", crossOrigin: "", href }));
-</script>"""  # from disk a browser refuses, and needs no help
+</script>"""
 EARLY = "documentation_options"  # a script within the page needs it at once
 LOST = """<p>There is no page at this address. <a href="{root}">The first page</a> leads to all of
 them, and <a href="{root}search.html">the search</a> knows every word.</p>"""
