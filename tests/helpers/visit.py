@@ -135,10 +135,12 @@ class Visit:
         }
         return {what: self.page.evaluate(check) for what, check in checks.items()}
 
-    def jumps(self) -> list[Any]:
+    def jumps(self, *, once: bool = False) -> list[Any]:
         """Return how far the page jumped while it was loading, and what did, if it is too far."""
         far, what = self.page.evaluate(JUMPS)
-        if far >= MOST_JUMPS:  # once more, with what is in the cache: letters come late when the
+        if (
+            far >= MOST_JUMPS and not once
+        ):  # again, with what is in the cache: letters come late when the
             again = self.page.context.new_page()  # machine is busy; test_storefront.py times them
             again.goto(self.page.url, wait_until="load")
             again.evaluate(READY)
