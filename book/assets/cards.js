@@ -15,6 +15,7 @@
     element.onerror = reject;
     document.head.append(element);
   });
+  window.bookScript = script; // the search fetches its index so, too
 
   // One at a time, so that each answer belongs to its question.
   let last = Promise.resolve();

@@ -2,11 +2,6 @@
 // script, fetched when the field is first used, so that it works from disk; MiniSearch finds and ranks.
 document.addEventListener("DOMContentLoaded", () => {
   const root = new URL(document.documentElement.dataset.content_root || "./", location.href);
-  const script = (address) => new Promise((resolve, reject) => {
-    const element = document.createElement("script");
-    Object.assign(element, { src: new URL(address, root).href, onload: resolve, onerror: reject });
-    document.head.append(element);
-  });
   const COMMON = new Set("a an and are as at be by can do does for from has how i in is it of on or that the this to what when which why with you".split(" "));
   const fold = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase().replace(/√/g, " square root ");
   const words = (text) => fold(text).match(/[\p{L}\p{N}]+/gu) ?? [];
@@ -21,7 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let engine;
   const ready = async () => {
     if (!engine) {
-      engine = Promise.all(["_static/search/minisearch.js", "_static/search/index.js"].map(script)).then(() => {
+      engine = Promise.all(["_static/search/minisearch.js", "_static/search/index.js"].map(window.bookScript)).then(() => {
         const search = new MiniSearch({
           fields: ["heading", "page", "text"],
           storeFields: ["kind", "address", "heading", "page", "text"],

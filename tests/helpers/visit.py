@@ -138,10 +138,10 @@ class Visit:
     def jumps(self, *, once: bool = False) -> list[Any]:
         """Return how far the page jumped while it was loading, and what did, if it is too far."""
         far, what = self.page.evaluate(JUMPS)
-        if (
-            far >= MOST_JUMPS and not once
-        ):  # again, with what is in the cache: letters come late when the
-            again = self.page.context.new_page()  # machine is busy; test_storefront.py times them
+        if far >= MOST_JUMPS and not once:
+            # again, with what is in the cache: on a busy machine letters come late, and what they
+            # move is measured by test_storefront.py
+            again = self.page.context.new_page()
             again.goto(self.page.url, wait_until="load")
             again.evaluate(READY)
             far, what = again.evaluate(JUMPS)
